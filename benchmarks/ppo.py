@@ -1,0 +1,296 @@
+"""PPO against the last TRL that had it: samples a second, memory, and where the time goes.
+
+    make bench NAME=ppo
+
+ends with {"samples_ratio_3m", "samples_ratio_30m", "memory_ratio_3m", "memory_ratio_30m", "generation_share",
+"scoring_share", "optimisation_share", "mfu"}. Ratios are ours over TRL's: more samples and less memory are better. TRL runs
+once with all parameters and once with LoRA; the ratio of samples is to the faster, that of memory to the leaner. Shares are
+of our update at 30 M; `mfu` is our FLOP of the optimisation over its time and this machine's matrix products of the same type.
+
+Both answer the same prompts with the same random Llama, whose end-of-sequence token has a probability of about 1/40, so that
+answers have between 1 and 48 tokens. Time is CPU seconds of the process where there is no GPU: other work on the machine
+then disturbs both alike. TRL 1.12.0 is installed once, beside its own dependencies, below ~/.cache/plumbline/peers.
+
+`python -m benchmarks.ppo --sizes 3m` measures one size; `--ours FOLDER` and `--peer FOLDER` measure one system in this process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import venv
+from pathlib import Path
+from typing import Any
+
+SIZES = {
+    "3m": {"hidden_size": 256, "num_hidden_layers": 4, "intermediate_size": 688, "vocab_size": 1024, "num_attention_heads": 4},
+    "30m": {
+        "hidden_size": 512,
+        "num_hidden_layers": 8,
+        "intermediate_size": 1376,
+        "vocab_size": 4096,
+        "num_attention_heads": 8,
+    },
+}
+PROMPT_TOKENS, ANSWER_TOKENS, SAMPLES, EPOCHS, MINIBATCH, RANK = 32, 48, 64, 4, 16, 16
+PAD, END = 0, 1
+END_CHANCE = 1 / 40
+PEER = ("trl==1.12.0", "torch==2.13.0", "transformers==5.23.0", "accelerate==1.15.0", "peft==0.21.2")
+PHASES = ("generation", "scoring", "optimisation")
+
+
+def main() -> None:
+    """Measure what is asked for and print the summary."""
+    options = argparse.ArgumentParser(prog="python -m benchmarks.ppo", description=__doc__.splitlines()[0])
+    options.add_argument("--sizes", nargs="+", choices=SIZES, default=[*SIZES])
+    options.add_argument("--ours", type=Path)
+    options.add_argument("--precision", default="auto")
+    options.add_argument("--updates", type=int, default=3)
+    given = options.parse_args()
+    if given.ours:
+        print(json.dumps(_ours(given.ours, given.precision, given.updates)))
+        return
+    peer = _peer_environment()
+    found = {}
+    with tempfile.TemporaryDirectory() as temporary:
+        for size in given.sizes:
+            folder = Path(temporary) / size
+            _child([sys.executable, "-c", f"from benchmarks.ppo import write; write({size!r}, {str(folder)!r})"], expect=False)
+            found[size] = _compare(size, folder, peer, given)
+    print(json.dumps(_summary(found)))
+
+
+def _compare(size: str, folder: Path, peer: Path, given: argparse.Namespace) -> dict[str, dict[str, float]]:
+    """The three measurements of a size."""
+    script = Path(__file__).with_name("peer_ppo.py")
+    updates = str(given.updates)
+    runs = {
+        "ours": [
+            sys.executable,
+            "-m",
+            "benchmarks.ppo",
+            "--ours",
+            folder,
+            "--precision",
+            given.precision,
+            "--updates",
+            updates,
+        ],
+        "trl, all parameters": [peer, script, folder, "full", updates],
+        "trl, LoRA": [peer, script, folder, "lora", updates],
+    }
+    results = {}
+    for name, command in runs.items():
+        results[name] = _child([str(part) for part in command])
+        rounded = {key: round(value, 3) for key, value in results[name].items()}
+        print(f"{size} {name}: {rounded}", file=sys.stderr, flush=True)
+    return results
+
+
+def _summary(found: dict[str, dict[str, dict[str, float]]]) -> dict[str, Any]:
+    summary: dict[str, Any] = {}
+    for size, results in found.items():
+        ours, peers = results["ours"], [result for name, result in results.items() if name != "ours"]
+        summary[f"samples_ratio_{size}"] = round(ours["samples_per_second"] / max(p["samples_per_second"] for p in peers), 2)
+    for size, results in found.items():
+        ours, peers = results["ours"], [result for name, result in results.items() if name != "ours"]
+        summary[f"memory_ratio_{size}"] = round(ours["peak_bytes"] / min(p["peak_bytes"] for p in peers), 3)
+    last = found[[*found][-1]]["ours"]
+    total = sum(last[phase] for phase in PHASES)
+    return summary | {f"{phase}_share": round(last[phase] / total, 3) for phase in PHASES} | {"mfu": round(last["mfu"], 3)}
+
+
+def _child(command: list[str], *, expect: bool = True) -> dict[str, float]:
+    """What a process says in its last line."""
+    run = subprocess.run(command, check=False, capture_output=True, text=True)
+    if run.returncode:
+        sys.exit(f"{command} ended with {run.returncode}:\n{run.stderr[-3000:]}")
+    result: dict[str, float] = json.loads(run.stdout.splitlines()[-1]) if expect else {}
+    return result
+
+
+def _peer_environment() -> Path:
+    """Python of an environment with the last TRL that had PPO, made once."""
+    folder = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "plumbline" / "peers" / "trl-1.12.0"
+    python = folder / "bin" / "python"
+    if not (folder / "ready").exists():
+        print(f"installing {', '.join(PEER)} in {folder}", file=sys.stderr, flush=True)
+        venv.create(folder, with_pip=True, clear=True)
+        links = os.environ.get("UV_FIND_LINKS") or os.environ.get("PIP_FIND_LINKS")
+        subprocess.run([python, "-m", "pip", "install", "-q", *(["--find-links", links] if links else []), *PEER], check=True)
+        (folder / "ready").touch()
+    return python
+
+
+def write(size: str, folder: str) -> None:
+    """A random Llama with its tokenizer, a reward model and an SFT adapter, and prompts."""
+    import torch
+    from tokenizers import Tokenizer
+    from tokenizers import models as kinds
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    from components import models, rewardmodel
+
+    torch.manual_seed(0)
+    shape = SIZES[size]
+    base = Path(folder) / "base_model"
+    config = LlamaConfig(
+        **shape,
+        num_key_value_heads=shape["num_attention_heads"],
+        max_position_embeddings=128,
+        pad_token_id=PAD,
+        bos_token_id=None,
+        eos_token_id=END,
+        tie_word_embeddings=False,
+    )
+    model = LlamaForCausalLM(config)
+    _let_answers_end(model)
+    model.save_pretrained(base)
+    words = Tokenizer(kinds.WordLevel({f"w{index}": index for index in range(shape["vocab_size"])}, unk_token="w2"))
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, pad_token="w0", eos_token="w1", padding_side="left")
+    tokenizer.chat_template = "{{ messages[0].content }}"
+    tokenizer.save_pretrained(base)
+    for name in ("sft_adapter", "reward_adapter", "judge_adapter"):
+        adapted = models.new_adapter(models.load_base(base, as_type=torch.float32), name="any", rank=RANK, alpha=2 * RANK)
+        models.save_adapter(adapted, Path(folder) / name, name="any")
+    for reward in (Path(folder) / "reward_adapter", Path(folder) / "judge_adapter"):
+        rewardmodel.ScoreHead(shape["hidden_size"]).save(reward / rewardmodel.HEAD)
+        rewardmodel.Card("", "", 0.0, 1.0, "bradley-terry", 1, "sft").write(reward)
+    prompts = torch.randint(2, shape["vocab_size"], (8 * SAMPLES, PROMPT_TOKENS)).tolist()
+    (Path(folder) / "prompts.json").write_text(json.dumps(prompts))
+
+
+def _let_answers_end(model: Any) -> None:
+    """One number of every state is made constant, and the end token's logit reads it."""
+    import torch
+
+    with torch.no_grad():
+        model.get_input_embeddings().weight[:, 0] = 0.2
+        head = model.get_output_embeddings().weight
+        head[:, 0] = 0
+        head[END] = 0
+        ids = torch.randint(2, len(head), (16, PROMPT_TOKENS))
+        logits = model(ids, output_hidden_states=True)
+        constant = logits.hidden_states[-1][..., 0].mean()
+        wanted = torch.logsumexp(logits.logits, dim=-1).mean() + torch.logit(torch.tensor(END_CHANCE))
+        head[END, 0] = wanted / constant
+
+
+def _ours(folder: Path, precision: str, updates: int) -> dict[str, float]:
+    """Our seconds by phase in an update, samples a second, and peak memory above what the imports take."""
+    import torch
+
+    from components import models, quiet
+    from components.ppo import actors as acting
+    from components.ppo import rollout, step, update
+    from components.ppo.config import Settings
+
+    quiet.settle()
+    import peft  # noqa: F401
+
+    clock = Clock()
+    settings = Settings(
+        rollouts=SAMPLES,
+        max_new_tokens=ANSWER_TOKENS,
+        epochs=EPOCHS,
+        minibatch=MINIBATCH,
+        learning_rate=1e-6,
+        precision=precision,
+    )
+    inputs = {name: folder / name for name in ("base_model", "sft_adapter", "reward_adapter", "judge_adapter")}
+    models.seed_everything(0)
+    actors = acting.load(inputs, base_digest="", settings=settings)
+    optimizer = step._optimizer(actors, settings)  # noqa: SLF001
+    prompts = json.loads((folder / "prompts.json").read_text())
+    generator = torch.Generator().manual_seed(0)
+    found, tokens, read = [], [], 0
+    for at in range(updates + 1):
+        clock.begin()
+        uniforms = torch.rand((SAMPLES, ANSWER_TOKENS), dtype=torch.float64, generator=generator)
+        with actors.acting(acting.POLICY) as model:
+            answers = rollout.sample(
+                model, prompts[at * SAMPLES : (at + 1) * SAMPLES], uniforms=uniforms, temperature=1.0, eos=END, pad=PAD
+            )
+        clock.end("generation")
+        experience = update.appraise(actors, answers, settings, kl_coef=0.05)
+        clock.end("scoring")
+        update.improve(actors, experience, settings, optimizer=optimizer, seed=at)
+        clock.end("optimisation")
+        if at:
+            found.append(dict(clock.spent))
+            tokens.append(int(answers.is_response.sum()))
+            read += int(answers.is_response.sum()) + int(answers.is_prompt.sum())
+    result = clock.result(found, SAMPLES, tokens)
+    work = EPOCHS / updates * sum(models.pass_flop(actors.model, acting.POLICY, tokens=read, answer_tokens=sum(tokens)))
+    kind = next(actors.model.get_base_model().parameters()).dtype
+    return result | {"mfu": work / result["optimisation"] / clock.matmul_rate(kind)}
+
+
+class Clock:
+    """CPU seconds of this process, or wall seconds on a GPU, by phase; and memory above the imports'."""
+
+    def __init__(self) -> None:
+        import psutil
+        import torch
+
+        self.torch, self.on_gpu = torch, torch.cuda.is_available()
+        self.imports = psutil.Process().memory_info().rss
+        self.spent: dict[str, float] = {}
+        self.last = 0.0
+
+    def now(self) -> float:
+        """The clock, in seconds."""
+        if not self.on_gpu:
+            return time.process_time()
+        self.torch.cuda.synchronize()
+        return time.perf_counter()
+
+    def begin(self) -> None:
+        """An update begins."""
+        self.spent, self.last = {}, self.now()
+
+    def end(self, phase: str) -> None:
+        """A phase of it ends."""
+        now = self.now()
+        self.spent[phase], self.last = now - self.last, now
+
+    def peak(self) -> float:
+        """Most memory used so far, in bytes."""
+        import resource
+
+        if self.on_gpu:
+            return float(self.torch.cuda.max_memory_allocated())
+        return 1024.0 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - self.imports
+
+    def result(self, found: list[dict[str, float]], samples: int, tokens: list[int]) -> dict[str, float]:
+        """Medians over the updates."""
+        phases = {phase: statistics.median(each[phase] for each in found) for phase in PHASES}
+        seconds = statistics.median(sum(each.values()) for each in found)
+        return phases | {
+            "samples_per_second": samples / seconds,
+            "peak_bytes": self.peak(),
+            "answer_tokens": statistics.fmean(tokens) / samples,
+        }
+
+    def matmul_rate(self, kind: Any) -> float:
+        """FLOP a second of a large matrix product of this type."""
+        size = 8192 if self.on_gpu else 1024
+        one = self.torch.randn(size, size).to(kind)
+        if self.on_gpu:
+            one = one.cuda()
+        rates = []
+        for _ in range(8):
+            begin = self.now()
+            one @ one
+            rates.append(2 * size**3 / (self.now() - begin))
+        return statistics.median(rates)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,304 @@
+"""What the audit says: everything about everybody (private), and what documents may show (public).
+
+The private report names pseudonyms and is for those who may act on it. The public one holds counts, shares and intervals of
+groups that are large enough, by the rules in disclosure.py; it becomes facts of the evidence, and so of documents.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections import Counter
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from components.annotators import disclosure
+from components.annotators.accuracy import wilson
+from components.annotators.agreement import alpha
+from components.annotators.findings import KINDS
+from components.annotators.pool import tastes
+from components.records import SPECIAL_CATEGORIES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from numpy.typing import NDArray
+
+    from components.annotators.audit import Audit
+    from components.annotators.config import Settings
+    from components.annotators.labels import Labels
+    from components.records import Annotator, Decision
+
+CROSSED = (("gender", "age_band"), ("gender", "region"), ("region", "first_language"))
+"""Crossings that matter for representativeness; shown only where all their cells are large enough."""
+RELIABILITY_STEPS = (0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+WEIGHT_DIGITS = 4
+
+
+def private(labels: Labels, found: Audit, settings: Settings, decisions: Mapping[str, Decision]) -> dict[str, Any]:
+    """Everybody's figures, the proposals with their reasons, and what people decided."""
+    low, high = wilson(found.golden_right, found.golden_labels)
+    weight = _weight_of(labels, found)
+    people = {
+        name: {
+            "accuracy": round(float(found.accuracy.value[row]), 4),
+            "accuracy_low": round(float(found.accuracy.low[row]), 4),
+            "accuracy_high": round(float(found.accuracy.high[row]), 4),
+            "decided_labels": int(found.accuracy.labels[row]),
+            "golden_right": int(found.golden_right[row]),
+            "golden_labels": int(found.golden_labels[row]),
+            "golden_low": round(float(low[row]), 4),
+            "golden_high": round(float(high[row]), 4),
+            "weight": round(float(weight[row]), WEIGHT_DIGITS),
+            "checks": {
+                name: {"statistic": round(float(check.statistic[row]), 3), "p": float(f"{check.p[row]:.3g}")}
+                for name, check in found.checks.items()
+                if not np.isnan(check.p[row])
+            },
+        }
+        for row, name in enumerate(labels.annotators)
+    }
+    proposals = [
+        {**asdict(proposal), "annotator": labels.annotators[proposal.annotator], "kinds": list(proposal.kinds)}
+        for proposal in found.proposals
+    ]
+    decision = {
+        "exclusions": settings.exclusions,
+        "excluded": [labels.annotators[row] for row in found.excluded],
+        "by_a_person": [row.model_dump(mode="json") for _, row in sorted(decisions.items())],
+        "false_discovery_rate": settings.false_discovery_rate,
+    }
+    return {"annotators": dict(sorted(people.items())), "proposals": proposals, "decision": decision}
+
+
+def public(
+    labels: Labels,
+    found: Audit,
+    people: Mapping[str, Annotator],
+    settings: Settings,
+    *,
+    seed: int,
+    target: Mapping[str, Mapping[str, float]],
+) -> dict[str, Any]:
+    """What documents may show.
+
+    Args:
+        labels: All labels.
+        found: The audit.
+        people: Pseudonym → record.
+        settings: The step's.
+        seed: Of the bootstrap.
+        target: Attribute → value → its share in the declared target population; empty where none was declared.
+    """
+    pool = [people[name] for name in labels.annotators if name in people]
+    every = np.ones(len(labels.ids), bool)
+    return {
+        "exclusions": _exclusions(found, settings),
+        "agreement": _agreement(labels, people, settings, seed),
+        "reliability": _reliability(found),
+        "bias": {
+            "on_all_pairs": _tastes(labels, every, known_only=False),
+            "on_known_pairs": _tastes(labels, every, known_only=True),
+            "by_group": _tastes_by_group(labels, people, settings),
+        },
+        "pool": (shown := _pool(pool, settings)),
+        "representativeness": _representativeness(shown["margins"], target),
+        "target_population": "declared in target_population.json of the data version" if target else "",
+        "work": _work(pool, settings),
+        "labels_by": {
+            "guideline": _counted(labels.guideline, labels.guidelines),
+            "annotators_per_pair": _sizes(labels),
+            **_time(labels),
+        },
+        "responses_by_model": labels.models,
+        "snapshot": snapshot([person.pseudonym for person in pool]),
+        "rules": {"smallest_cell": settings.smallest_cell, "smallest_crossing": settings.smallest_crossing},
+    }
+
+
+def snapshot(pseudonyms: list[str]) -> str:
+    """Digest of who is in the pool; it names the pool without naming anybody in it."""
+    return "sha256:" + hashlib.sha256("\n".join(sorted(pseudonyms)).encode()).hexdigest()
+
+
+def _weight_of(labels: Labels, found: Audit) -> NDArray[np.float64]:
+    weight = np.zeros(len(labels.annotators))
+    named = labels.has_annotator
+    weight[labels.annotator[named]] = found.weights[named]
+    return weight
+
+
+def _exclusions(found: Audit, settings: Settings) -> dict[str, Any]:
+    proposed = Counter(proposal.kind for proposal in found.proposals)
+    return {
+        "mode": settings.exclusions,
+        "proposed_by_kind": {kind: proposed[kind] for kind in KINDS if proposed[kind]},
+        "proposed": len(found.proposals),
+        "excluded": len(found.excluded),
+        "false_discovery_rate": settings.false_discovery_rate,
+        "not_judged": int((np.isnan(found.checks["accuracy"].p)).sum()),
+    }
+
+
+def _agreement(labels: Labels, people: Mapping[str, Annotator], settings: Settings, seed: int) -> dict[str, Any]:
+    every = np.ones(len(labels.ids), bool)
+    parts: dict[str, dict[str, Any]] = {"overall": {"all labels": _alpha(labels, every, settings, seed)}}
+    parts["by_guideline"] = {
+        name: _alpha(labels, labels.guideline == row, settings, seed) for row, name in enumerate(labels.guidelines)
+    }
+    parts["by_criterion"] = {}
+    for name, (rows, chosen) in labels.criteria.items():
+        turned = np.where(labels.is_swapped[rows], 2 - chosen, chosen)
+        made = alpha(labels.pair[rows], turned.astype(np.int8), draws=settings.bootstrap, seed=seed)
+        parts["by_criterion"][name] = asdict(made) if made else None
+    parts["by_group"] = {
+        group: _alpha(labels, members[labels.annotator] & labels.has_annotator, settings, seed)
+        for group, members in groups(labels, people, settings).items()
+    }
+    shown = {part: {name: _rounded(value) for name, value in table.items()} for part, table in parts.items()}
+    shown["by_group"] = {name: _coarse(value) for name, value in shown["by_group"].items()}
+    return shown
+
+
+def _alpha(labels: Labels, rows: NDArray[np.bool_], settings: Settings, seed: int) -> dict[str, Any] | None:
+    made = alpha(labels.pair[rows], labels.chosen[rows], draws=settings.bootstrap, seed=seed)
+    return asdict(made) if made else None
+
+
+def groups(labels: Labels, people: Mapping[str, Annotator], settings: Settings) -> dict[str, NDArray[np.bool_]]:
+    """`ATTRIBUTE: VALUE` → (J,) who belongs to it, for groups that may be shown."""
+    found = {}
+    for attribute in _attributes(people.values()):
+        k = settings.smallest_crossing if attribute in SPECIAL_CATEGORIES else settings.smallest_cell
+        values = np.array([_value(people.get(name), attribute) for name in labels.annotators])
+        shown = disclosure.margin(Counter(values.tolist()), k=k).cells
+        for value in sorted(name for name, count in shown.items() if count is not None and name):
+            found[f"{attribute}: {value}"] = values == value
+    return found
+
+
+def memberships(labels: Labels, people: Mapping[str, Annotator], settings: Settings) -> dict[str, list[str]]:
+    """Group → its members, for groups that may be shown: so that `reward` can say how well it ranks their labels."""
+    found = groups(labels, people, settings)
+    return {group: [labels.annotators[row] for row in np.flatnonzero(members)] for group, members in found.items()}
+
+
+def _attributes(people: Any) -> list[str]:
+    return sorted({attribute for person in people for attribute in person.demographics})
+
+
+def _value(person: Annotator | None, attribute: str) -> str:
+    return person.demographics.get(attribute, "not recorded") if person else "not recorded"
+
+
+def _reliability(found: Audit) -> dict[str, int]:
+    """Annotators by accuracy, for a picture of the distribution; those of whom too little is known apart."""
+    known = ~np.isnan(found.checks["accuracy"].statistic)
+    counts, _ = np.histogram(found.accuracy.value[known], bins=RELIABILITY_STEPS)
+    names = [f"{low:.1f} to {high:.1f}" for low, high in itertools.pairwise(RELIABILITY_STEPS)]
+    return dict(zip(names, counts.tolist(), strict=True)) | {"not judged": int((~known).sum())}
+
+
+def _tastes(labels: Labels, rows: NDArray[np.bool_], *, known_only: bool) -> dict[str, Any]:
+    return {name: _rounded(asdict(taste)) for name, taste in tastes(labels, rows, known_only=known_only).items()}
+
+
+def _tastes_by_group(labels: Labels, people: Mapping[str, Annotator], settings: Settings) -> dict[str, Any]:
+    """Biases of each group, on all pairs; the same pairs went to everybody, so that groups can be compared."""
+    found = {}
+    for group, members in groups(labels, people, settings).items():
+        made = _tastes(labels, members[labels.annotator] & labels.has_annotator, known_only=False)
+        if made:
+            found[group] = {name: _coarse(taste) for name, taste in made.items()}
+    return found
+
+
+def _pool(pool: list[Annotator], settings: Settings) -> dict[str, Any]:
+    """Margins and crossings of the people who labelled."""
+    margins = {}
+    for attribute in _attributes(pool):
+        k = settings.smallest_crossing if attribute in SPECIAL_CATEGORIES else settings.smallest_cell
+        margins[attribute] = _margin((_value(person, attribute) for person in pool), k=k)
+    crossings: dict[str, Any] = {}
+    for first, second in CROSSED:
+        if first in margins and second in margins:
+            pairs = Counter((_value(person, first), _value(person, second)) for person in pool)
+            table = disclosure.crossing(pairs, k=settings.smallest_crossing)
+            crossings[f"{first} by {second}"] = {" / ".join(pair): n for pair, n in table.items()} if table else "suppressed"
+    kinds = disclosure.margin(Counter(person.kind for person in pool), k=settings.smallest_cell)
+    base = kinds.base
+    return {"margins": margins, "crossings": crossings, "people_rounded_down": base}
+
+
+def _representativeness(margins: Mapping[str, Any], target: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
+    """Attribute → value → share in the pool, in the target, and standardised difference, for cells that are shown.
+
+        d = (p - t) / sqrt((p (1 - p) + t (1 - t)) / 2)
+
+    Shares are of the base that is shown, rounded like all rates. Source: Austin 2009,
+    https://doi.org/10.1080/03610910902859574
+    """
+    found: dict[str, Any] = {}
+    for attribute, margin in margins.items():
+        base = margin["base"]
+        for value, count in margin["cells"].items():
+            if isinstance(count, int) and base:
+                share = disclosure.rate(count / base, base, k=margin["k"])
+                entry: dict[str, float] = {} if share is None else {"share": share}
+                wanted = target.get(attribute, {}).get(value)
+                if share is not None and wanted is not None:
+                    spread = ((share * (1 - share) + wanted * (1 - wanted)) / 2) ** 0.5
+                    entry |= {"target": wanted} | ({"difference": round((share - wanted) / spread, 2)} if spread else {})
+                found.setdefault(attribute, {})[value] = entry
+    return found
+
+
+def _time(labels: Labels) -> dict[str, str]:
+    """Days of the first and the last label, where any has a time."""
+    known = labels.labelled_at[~np.isnan(labels.labelled_at)]
+    if not len(known):
+        return {}
+    days = (datetime.fromtimestamp(float(end), UTC).date().isoformat() for end in (known.min(), known.max()))
+    return dict(zip(("first_labelled_at", "last_labelled_at"), days, strict=True))
+
+
+def _margin(values: Iterable[str], *, k: int) -> dict[str, Any]:
+    """A one-way table as documents show it, hidden cells by name."""
+    made = disclosure.margin(Counter(values), k=k)
+    cells = {value: "suppressed" if count is None else count for value, count in made.cells.items()}
+    return asdict(made) | {"cells": cells}
+
+
+def _work(pool: list[Annotator], settings: Settings) -> dict[str, Any]:
+    """Under which conditions: platform, pay, lawful basis, guidelines trained on."""
+    k = settings.smallest_cell
+    columns = {
+        "platform": [person.platform or "not recorded" for person in pool],
+        "pay_band": [person.pay_band or "not recorded" for person in pool],
+        "lawful_basis": [person.lawful_basis or "not recorded" for person in pool],
+        "guidelines": [", ".join(sorted(person.guidelines)) or "not recorded" for person in pool],
+    }
+    return {name: _margin(values, k=k) for name, values in columns.items()}
+
+
+def _counted(rows: NDArray[np.int16], names: list[str]) -> dict[str, int]:
+    counts = {name: int((rows == row).sum()) for row, name in enumerate(names)}
+    unknown = int((rows < 0).sum())
+    return counts | ({"not recorded": unknown} if unknown else {})
+
+
+def _sizes(labels: Labels) -> dict[str, int]:
+    sizes = np.bincount(np.bincount(labels.pair, minlength=len(labels.pairs)))
+    return {str(size): int(count) for size, count in enumerate(sizes.tolist()) if count and size}
+
+
+def _coarse(value: dict[str, Any] | None) -> dict[str, Any] | None:
+    """A group's figure without its counts, which would tell how many people a hidden group has; to two digits."""
+    return {name: round(value[name], 2) for name in ("value", "low", "high")} if value else None
+
+
+def _rounded(value: dict[str, Any] | None) -> dict[str, Any] | None:
+    return {name: round(each, 4) if isinstance(each, float) else each for name, each in value.items()} if value else None

@@ -1,0 +1,236 @@
+"""Rights of the people who labelled: erasure, and the end of retention.
+
+    python -m components.annotators erase PSEUDONYM --data data --by "NAME, ROLE" --labels unlink|remove
+    python -m components.annotators retention --data data
+
+Erasure, in this order, each part safe to repeat:
+
+1. data/: the person's record goes; their labels lose annotator and session (`unlink`) or go too (`remove`). The folder is
+   pinned anew, and what DVC's cache kept of the files that named them is deleted.
+2. MLflow: every published artifact that names them is deleted from its run, and the run never stands in for another again.
+3. Reward models and policies that were trained on their labels are found by lineage and tagged; a reward model becomes
+   `revoked`, so that PPO refuses it.
+4. A report says what was done: erasures/HEX.json. It names nobody: HEX is the sha256 of the pseudonym.
+
+What it does not cover: backups, copies of DVC's remote, and what a trained weight remembers. The report says so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from components import records
+from components.errors import DataRefused, PlumblineError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from components.lineage import Lineage, Published
+
+REPORTS = Path("erasures")
+HOLDING = {"validate": ("annotators", "comparisons", "quarantine"), "annotators": ("label_weights",)}
+"""Steps whose artifacts can name an annotator."""
+MODELS = ("reward-model", "policy")
+NOT_COVERED = (
+    "Backups and remotes of DVC are not reached from here: run `dvc gc` there. What trained weights remember of a label is not "
+    "removed; the models listed are to be retrained or kept by a recorded decision."
+)
+
+
+def main() -> None:
+    """`erase` and `retention`; exits with the code of the error's class."""
+    parser = argparse.ArgumentParser(prog="python -m components.annotators", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    erase_ = commands.add_parser("erase", help="remove a person")
+    erase_.add_argument("pseudonym")
+    erase_.add_argument("--data", type=Path, default=Path("data"), help="data folder (default: data)")
+    erase_.add_argument("--labels", choices=("unlink", "remove"), default="unlink", help="what happens to their labels")
+    erase_.add_argument("--by", required=True, help="who carries it out, for the report")
+    retention_ = commands.add_parser("retention", help="whose retention date has passed")
+    retention_.add_argument("--data", type=Path, default=Path("data"), help="data folder (default: data)")
+    given = parser.parse_args()
+    try:
+        if given.command == "erase":
+            found = erase(given.pseudonym, given.data, labels=given.labels, by=given.by, lineage=_lineage())
+        else:
+            found = {"past_retention": past_retention(given.data, now=datetime.now(UTC))}
+    except PlumblineError as error:
+        sys.stderr.write(f"{type(error).__name__}: {error}\n")
+        sys.exit(error.exit_code)
+    sys.stdout.write(json.dumps(found, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
+
+
+def past_retention(data: Path, *, now: datetime) -> list[str]:
+    """Pseudonyms of people whose data should be gone by now, in order."""
+    people = records.read(data / "annotators.jsonl", records.Annotator)
+    return sorted(
+        person.pseudonym for person in people if person.retained_until and datetime.fromisoformat(person.retained_until) < now
+    )
+
+
+def erase(pseudonym: str, data: Path, *, labels: str, by: str, lineage: Lineage | None) -> dict[str, Any]:
+    """Remove a person, and say what was done.
+
+    Args:
+        pseudonym: Whom.
+        data: The data folder.
+        labels: `unlink` keeps their labels without saying whose they are; `remove` takes them out.
+        by: Who carries it out.
+        lineage: MLflow; None where there is none.
+
+    Raises:
+        DataRefused: Nobody of this name is in the data or in MLflow, or a file that can't be mended names them.
+    """
+    changed = _mend(data, pseudonym, remove=labels == "remove")
+    holding = list(_holding(lineage, pseudonym)) if lineage else []
+    if not changed and not holding:
+        message = f"Nobody in {data} or in MLflow has the pseudonym {pseudonym!r}. Check it against annotators.jsonl."
+        raise DataRefused(message)
+    left = [path.relative_to(data).as_posix() for path in _files(data) if pseudonym.encode() in path.read_bytes()]
+    if left:
+        message = (
+            f"{', '.join(left)} in {data} still names the person, and is no table that can be mended here. Mend it by hand."
+        )
+        raise DataRefused(message)
+    dropped = _drop_cached(data, pseudonym)
+    pin = _pin(data)
+    tags = {"plumbline.erased_at": datetime.now(UTC).isoformat(timespec="seconds")}
+    models = _revoke(lineage, {item.run for item in holding}, tags) if lineage else []
+    for item in holding:
+        assert lineage is not None
+        _withdraw(lineage, item, tags)
+    report: dict[str, Any] = {
+        "person": hashlib.sha256(pseudonym.encode()).hexdigest(),
+        "erased_at": tags["plumbline.erased_at"],
+        "by": by,
+        "labels": labels,
+        "rows_changed": changed,
+        "cached_files_deleted": dropped,
+        "pinned": pin,
+        "artifacts_deleted": sorted(f"{item.step}/{item.name} of run {item.run}" for item in holding),
+        "models": models,
+        "not_covered": NOT_COVERED,
+    }
+    REPORTS.mkdir(exist_ok=True)
+    path = REPORTS / f"{report['person'][:16]}.json"
+    path.write_text(json.dumps(report, indent=1, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
+    return report
+
+
+def _lineage() -> Lineage | None:
+    uri = os.environ.get("MLFLOW_TRACKING_URI", "sqlite:///.plumbline/mlflow.db")
+    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
+        return None
+    from components.lineage import Lineage  # noqa: PLC0415  (4 s import, not needed for `retention`)
+
+    return Lineage(uri, artifacts=os.environ.get("PLUMBLINE_ARTIFACTS"))
+
+
+def _mend(data: Path, pseudonym: str, *, remove: bool) -> dict[str, int]:
+    """Table → rows that changed or went."""
+    changed: dict[str, int] = {}
+    for table in ("annotators", "comparisons", "decisions"):
+        path = data / f"{table}.jsonl"
+        if not path.is_file():
+            continue
+        kept: list[str] = []
+        count = 0
+        for line in path.read_text(encoding="utf-8").splitlines():
+            row = _without(json.loads(line), pseudonym, table, remove=remove) if pseudonym in line else line
+            count += row != line
+            if row is not None:
+                kept.append(row)
+        if count:
+            draft = path.with_suffix(".draft")
+            draft.write_text("".join(line + "\n" for line in kept), encoding="utf-8", newline="\n")
+            draft.replace(path)
+            changed[table] = count
+    return changed
+
+
+def _without(row: dict[str, Any], pseudonym: str, table: str, *, remove: bool) -> str | None:
+    """A row that no longer says who; None where it goes."""
+    if table != "comparisons" or remove:
+        return None
+    session = row.get("session")
+    row = row | {"annotator": None, "session": None if session and pseudonym in session else session}
+    text = json.dumps(row, ensure_ascii=False, sort_keys=True)
+    return None if pseudonym in text else text
+
+
+def _files(folder: Path) -> list[Path]:
+    return [path for path in sorted(folder.rglob("*")) if path.is_file()]
+
+
+def _drop_cached(data: Path, pseudonym: str) -> int:
+    """Delete what DVC's cache holds of files that name the person; how many files that were."""
+    cache = data.resolve().parent / ".dvc" / "cache"
+    named = [path for path in _files(cache) if pseudonym.encode() in path.read_bytes()] if cache.is_dir() else []
+    for path in named:
+        path.unlink()
+    return len(named)
+
+
+def _pin(data: Path) -> str:
+    """The new version's digest, or why it was not pinned."""
+    command = [sys.executable, "-m", "dvc", "add", "-q", data.name]
+    done = subprocess.run(command, cwd=data.resolve().parent, capture_output=True, text=True, check=False)
+    if done.returncode:
+        return "not pinned: no DVC repository here"
+    from components.datapin import folder_md5  # noqa: PLC0415  (only here)
+
+    return folder_md5(data)
+
+
+def _holding(lineage: Lineage, pseudonym: str) -> Iterator[Published]:
+    """Published artifacts that name the person."""
+    for step, artifacts in HOLDING.items():
+        filters = f"tags.`plumbline.step` = '{step}' and attributes.status = 'FINISHED'"
+        for run in lineage.client.search_runs([lineage.experiment], filters, max_results=1000):
+            if "plumbline.reused_from" in run.data.tags:
+                continue
+            for name, item in lineage.outputs(run).items():
+                if name in artifacts and f"plumbline.withdrawn.{name}" not in run.data.tags:
+                    folder = lineage.fetch(item)
+                    if any(pseudonym.encode() in path.read_bytes() for path in _files(folder)):
+                        yield item
+
+
+def _withdraw(lineage: Lineage, item: Published, tags: dict[str, str]) -> None:
+    """Delete an artifact from its run, which then stands in for no other."""
+    repository = lineage.client._tracking_client._get_artifact_repo(item.run)  # noqa: SLF001  (MLflow has no public way)
+    repository.delete_artifacts(f"outputs/{item.name}")
+    shutil.rmtree(item.uri.removeprefix("file://"), ignore_errors=True)
+    lineage.client.set_tag(item.run, f"plumbline.withdrawn.{item.name}", tags["plumbline.erased_at"])
+    if "plumbline.step_key" in lineage.client.get_run(item.run).data.tags:
+        lineage.client.delete_tag(item.run, "plumbline.step_key")
+
+
+def _revoke(lineage: Lineage, runs: set[str], tags: dict[str, str]) -> list[dict[str, str]]:
+    """Tag every registered model of a pipeline run that read one of the runs' artifacts; what was done to each."""
+    found = []
+    for model in MODELS:
+        for version in lineage.client.search_model_versions(f"name = '{model}'"):
+            pipeline = lineage.client.get_run(version.run_id).data.tags.get("plumbline.pipeline_run", "")
+            steps = (lineage.step_run(pipeline, step) for step in HOLDING)
+            if not any(run is not None and run.info.run_id in runs for run in steps):
+                continue
+            done = {"model": model, "version": str(version.version), "done": "tagged"}
+            for name, value in tags.items():
+                lineage.client.set_model_version_tag(model, version.version, name, value)
+            if model == "reward-model":
+                lineage.client.set_model_version_tag(model, version.version, "state", "revoked")
+                reason = "labels of an annotator who was erased"
+                lineage.client.set_model_version_tag(model, version.version, "state_reason", reason)
+                done["done"] = "revoked"
+            found.append(done)
+    return found

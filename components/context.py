@@ -1,0 +1,153 @@
+"""What a step is given and what it may do: its settings, its inputs, a place for its outputs, and a notebook.
+
+A step's work is `run(context)`. It reads `context.inputs`, writes below `context.output(NAME)`, and says what it
+measured; the entrypoint does the rest (lineage, hashing, signing, logging). So a test can run any step with a context
+made by hand, without MLflow.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from components.catalog import Step
+
+ConfigT = TypeVar("ConfigT")
+
+JSON = Any
+"""A value that `json.dumps` takes."""
+
+
+class Registry(Protocol):
+    """Aliases of registered models, as `components.lineage` offers them to steps that may use them."""
+
+    def resolve(self, model: str, alias: str) -> ModelVersion | None:
+        """The version that `alias` of `model` points to, fetched and digest-checked, or None."""
+
+    def move(self, model: str, alias: str, version: str) -> None:
+        """Point `alias` of `model` to `version`."""
+
+    def remove(self, model: str, alias: str) -> None:
+        """Take the alias away; nothing happens where there is none."""
+
+    def version_of(self, model: str) -> str:
+        """The version of `model` that this pipeline run produced."""
+
+
+@dataclass(frozen=True)
+class ModelVersion:
+    """A version of a registered model, on disk."""
+
+    model: str
+    version: str
+    digest: str
+    """sha256:... of the folder."""
+    path: Path
+    base_digest: str = ""
+    """Digest of the base model it belongs to; empty for a base model."""
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One final number of a step."""
+
+    value: float
+    unit: str
+    n: int | None = None
+    """How many items it was measured on."""
+    low: float | None = None
+    high: float | None = None
+    """Ends of the 95 % interval, where one was computed."""
+
+
+@dataclass
+class Context(Generic[ConfigT]):
+    """Everything a step may touch."""
+
+    step: Step
+    config: ConfigT
+    """The step's own section of the pipeline run's logged config."""
+    seed: int
+    """Seed of the pipeline run. Everything random derives from it."""
+    inputs: Mapping[str, Path]
+    """Artifact name → folder, resolved by lineage and checked against its recorded digest. Read-only."""
+    scratch: Path
+    """Folder of this attempt. Outputs are `scratch/outputs/NAME`."""
+    checkpoints: Path
+    """Folder that survives a killed attempt of the same step key. Empty the first time."""
+    pipeline_run: str = ""
+    input_digests: Mapping[str, str] = field(default_factory=dict)
+    """Artifact name → sha256:..."""
+    evidence: Path | None = None
+    """Evidence records of the steps before this one (`STEP.json` each), for steps that read evidence."""
+    registry: Registry | None = None
+    baseline: ModelVersion | None = None
+    """The champion policy that a candidate is compared with; the one before it where the candidate is the champion.
+    None where there is none, or for steps that may not use the registry."""
+    external: Mapping[str, JSON] = field(default_factory=dict)
+    """What comes from outside the pipeline: the approver's answer, the trigger. Recorded in the evidence."""
+    measurements: dict[str, Measurement] = field(default_factory=dict)
+    series: list[tuple[int, dict[str, float]]] = field(default_factory=list)
+    facts: dict[str, JSON] = field(default_factory=dict)
+    gaps: dict[str, str] = field(default_factory=dict)
+    artifact_tags: dict[str, dict[str, str]] = field(default_factory=dict)
+    refusal: str = ""
+    """Set by `refuse`."""
+
+    def output(self, name: str) -> Path:
+        """An empty folder for the output `name`; the same folder when asked twice."""
+        if name not in self.step.writes:
+            message = f"{self.step.name} does not declare the output {name!r}; add it to components/catalog.py."
+            raise AssertionError(message)
+        folder = self.scratch / "outputs" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def measure(
+        self,
+        name: str,
+        value: float,
+        *,
+        unit: str,
+        n: int | None = None,
+        low: float | None = None,
+        high: float | None = None,
+    ) -> None:
+        """Keep one final number: an MLflow metric and a measurement in the evidence.
+
+        Raises:
+            ValueError: The value is not finite. What could not be measured is a `gap`.
+        """
+        if not math.isfinite(value):
+            message = f"{self.step.name} measured {name} = {value}; a number that is not finite is a gap, not a value."
+            raise ValueError(message)
+        self.measurements[name] = Measurement(float(value), unit, n, low, high)
+
+    def track(self, at: int, **values: float) -> None:
+        """Keep one point of a curve (`at` counts updates). Logged to MLflow in batches."""
+        self.series.append((at, {name: float(value) for name, value in values.items()}))
+
+    def fact(self, name: str, value: JSON) -> None:
+        """Keep something that is not one number: a digest, a name, a table. It must be JSON."""
+        self.facts[name] = value
+
+    def gap(self, name: str, reason: str) -> None:
+        """Say that something was not recorded, and why. Documents show it as a gap."""
+        self.gaps[name] = reason
+
+    def tag(self, artifact: str, **tags: str) -> None:
+        """Tags for the registered version of `artifact`, e.g. `base_digest`."""
+        self.artifact_tags.setdefault(artifact, {}).update(tags)
+
+    def refuse(self, reason: str) -> None:
+        """Publish what was written, then end as a failed gate (exit code 66) with `reason`. Finish the work first."""
+        self.refusal = reason
+
+    def progress(self, done: int, total: int, note: str = "") -> None:
+        """Tell the person watching. One line `progress STEP done/total note`, read by the runtime."""
+        print(f"progress {self.step.name} {done}/{total} {note}".rstrip(), flush=True)  # noqa: T201  (the protocol)

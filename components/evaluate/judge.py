@@ -1,0 +1,81 @@
+"""A held-out judge of text: which of two answers people would prefer, learnt from comparisons that no training saw.
+
+TF-IDF of words and word pairs, and logistic regression on the difference of two answers. It is small and weak on purpose:
+it can't have learnt the reward model's mistakes. Its accuracy on further comparisons is reported beside every result.
+What it does not cover: it sees the answers, not the question.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from components.evaluate.statistics import Interval, wilson
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from components.evaluate.statistics import Numbers
+    from components.models import Dialogue
+
+FEWEST = 20
+"""Comparisons, to learn from and to be checked on."""
+
+Pair = tuple[str, str]
+"""The preferred answer, and the other."""
+
+
+@dataclass(frozen=True)
+class Judge:
+    """A fitted judge and how far it can be trusted."""
+
+    terms: Any
+    weights: Numbers
+    accuracy: Interval
+    """On comparisons of the split `held_out`."""
+    fitted_on: int
+    """Comparisons of the split `judge`."""
+
+    @property
+    def method(self) -> str:
+        """How it judges, for a reader."""
+        return "TF-IDF of words and word pairs, logistic regression on the difference of two answers"
+
+    @property
+    def beats_chance(self) -> bool:
+        """Whether the interval of its accuracy lies above one half."""
+        return self.accuracy.low > 0.5
+
+    def score(self, dialogues: Sequence[Dialogue], answers: Sequence[str]) -> Numbers:
+        """(N) one number an answer: the higher, the more preferred. This judge does not read the dialogues."""
+        assert len(dialogues) == len(answers), "one answer to each dialogue"
+        return np.asarray(self.terms.transform(answers) @ self.weights)
+
+
+def fit(training: Sequence[Pair], checking: Sequence[Pair], *, seed: int) -> Judge | str:
+    """A judge, or why there is none.
+
+    Args:
+        training: Comparisons of the split `judge`, ties left out.
+        checking: Comparisons of the split `held_out`, ties left out.
+        seed: Of the solver.
+    """
+    from sklearn.feature_extraction.text import TfidfVectorizer  # noqa: PLC0415  (1 s import, not needed on the testbed)
+    from sklearn.linear_model import LogisticRegression  # noqa: PLC0415
+
+    for split, pairs in (("judge", training), ("held_out", checking)):
+        if len(pairs) < FEWEST:
+            return f"the split `{split}` has {len(pairs)} comparisons that are not ties; a judge needs {FEWEST}"
+    terms = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)
+    terms.fit([answer for pair in training for answer in pair])
+    difference = terms.transform([better for better, _ in training]) - terms.transform([worse for _, worse in training])
+    signs = np.where(np.arange(len(training)) % 2 == 0, 1.0, -1.0)
+    model = LogisticRegression(fit_intercept=False, C=1.0, max_iter=1000, random_state=seed)
+    model.fit(difference.multiply(signs[:, None]).tocsr(), signs)
+    weights = model.coef_[0]
+    better = terms.transform([first for first, _ in checking]) @ weights
+    worse = terms.transform([second for _, second in checking]) @ weights
+    right = float((better > worse).sum() + 0.5 * (better == worse).sum())
+    return Judge(terms, weights, wilson(int(right), len(checking)), len(training))

@@ -1,0 +1,149 @@
+"""What the suites ask about: prompts that no training saw, facts whose truth is known, and a suite's own data.
+
+On the testbed every prompt carries its truth, and further questions can be drawn; elsewhere the suites bring their own data.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from components import records
+from components.errors import DataRefused
+from components.evaluate.suite import Item
+from components.testbed import questions
+from components.testbed.dice import Dice
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from components.evaluate.judge import Judge
+    from components.models import Dialogue
+    from components.records import Prompt
+
+SUITES = Path(__file__).parent / "suites"
+TRIES = 60
+"""Questions drawn for each that is kept, at most; the small world has only so many wordings."""
+SPOKEN = re.compile(r"<\|user\|>\n(.*?)<\|end\|>", re.DOTALL)
+
+
+@dataclass
+class Material:
+    """What there is to ask."""
+
+    prompts: Sequence[Prompt]
+    """Of the split `evaluation`."""
+    seed: int
+    most: int
+    """Items of each kind that a suite asks at most."""
+    fits: Callable[[Dialogue], bool]
+    """Whether a dialogue leaves room for an answer."""
+    used: Callable[[], set[str]]
+    """What users say anywhere in the training data; read only where questions are drawn."""
+    texts: Sequence[list[int]] = ()
+    """Token ids of held-out texts."""
+    judge: Judge | str | None = None
+    """None where the truth is known; why there is none, where there is none."""
+    drawn: dict[str, list[Item]] = field(default_factory=dict)
+
+    @property
+    def is_testbed(self) -> bool:
+        """Whether the truth about every prompt is known."""
+        return bool(self.prompts) and all(prompt.truth is not None for prompt in self.prompts)
+
+    @cached_property
+    def _used(self) -> set[str]:
+        return self.used()
+
+    def every(self) -> list[Item]:
+        """All prompts of the split `evaluation`."""
+        return [_item(prompt) for prompt in self.prompts]
+
+    def of_kinds(self, *kinds: str, most: int | None = None) -> list[Item]:
+        """Prompts of some kinds, and further ones drawn until there are enough of each or no new wording is left."""
+        return [item for kind in kinds for item in self._of_kind(kind)[: most or self.most]]
+
+    def _of_kind(self, kind: str) -> list[Item]:
+        if kind not in self.drawn:
+            given = [_item(prompt) for prompt in self.prompts if prompt.kind == kind]
+            self.drawn[kind] = given + (self._draw(kind, given) if self.is_testbed and given else [])
+        return self.drawn[kind]
+
+    def _draw(self, kind: str, given: Sequence[Item]) -> list[Item]:
+        """New questions of a kind of the testbed, none of whose turns anybody asked in training."""
+        dice = Dice(self.seed, f"evaluate/{kind}")
+        found: list[Item] = []
+        seen = {_words(item.messages) for item in given}
+        wanted = max(0, self.most - len(given))
+        for _ in range(TRIES * wanted):
+            if len(found) == wanted:
+                break
+            question = questions.KINDS[kind](dice)
+            messages = [message.model_dump() for message in question.messages]
+            asked = {message["content"] for message in messages if message["role"] == "user"}
+            if asked & self._used or _words(messages) in seen or not self.fits(messages):
+                continue
+            seen.add(_words(messages))
+            found.append(Item(f"{kind}-drawn-{len(found):03d}", messages, kind, question.truth))
+        return found
+
+    def sample(self, items: Sequence[Item], count: int, name: str) -> list[Item]:
+        """A seeded draw, in the order given."""
+        chosen = set(random.Random(f"{self.seed}/{name}").sample(range(len(items)), min(count, len(items))))
+        return [item for place, item in enumerate(items) if place in chosen]
+
+    def facts(self) -> list[dict[str, Any]]:
+        """General knowledge for models that were not trained on the testbed: see `suites/facts.jsonl`."""
+        return rows(SUITES / "facts.jsonl", needs=("id", "question", "right", "wrong", "statement"))
+
+
+def prompt_of(item: Item) -> Prompt:
+    """An item of the testbed as the gold function reads it."""
+    messages = [records.Message.model_validate(message) for message in item.messages]
+    return records.Prompt(id=item.id, kind=item.kind or "unknown", split="evaluation", messages=messages, truth=item.facts)
+
+
+def rows(path: Path, *, needs: Sequence[str]) -> list[dict[str, Any]]:
+    """The rows of a suite's data file.
+
+    Raises:
+        DataRefused: A row is not JSON, or lacks a field; all such rows are named.
+    """
+    found, problems = [], []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            problems.append(f"{path.name}:{number} is not JSON ({error})")
+            continue
+        missing = [name for name in needs if not (isinstance(row, dict) and row.get(name))]
+        if missing:
+            problems.append(f"{path.name}:{number} lacks {', '.join(missing)}")
+        found.append(row)
+    if problems or not found:
+        message = "; ".join(problems) or f"{path.name} has no rows"
+        raise DataRefused(message)
+    return found
+
+
+def spoken(corpus: Path, prompts: Sequence[Prompt]) -> set[str]:
+    """What users say in the corpus and in the prompts of every split but `evaluation`."""
+    said = {message.content for prompt in prompts if prompt.split != "evaluation" for message in prompt.messages}
+    for text in records.read(corpus, records.Text):
+        said.update(SPOKEN.findall(text.text))
+    return said
+
+
+def _item(prompt: Prompt) -> Item:
+    return Item(prompt.id, [message.model_dump() for message in prompt.messages], prompt.kind, prompt.truth)
+
+
+def _words(messages: Sequence[dict[str, str]]) -> str:
+    return "\n".join(message["content"] for message in messages)

@@ -1,0 +1,205 @@
+"""The models under test: one base loaded once, every policy an adapter that is switched on in place.
+
+What a model said is remembered by what it was asked, so no suite asks a model twice, and kept as a checkpoint, so that a
+killed attempt doesn't either.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from components import models
+from components.errors import ModelRefused
+from components.evaluate import decoding
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from components.models import Dialogue
+
+BASE = "base"
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How all models are asked."""
+
+    seed: int
+    temperature: float
+    answer_tokens: int
+    draws: int
+    """Answers to each prompt."""
+    batch_size: int
+
+
+@dataclass
+class Panel:
+    """One base model with the adapters of all policies, and who of them is speaking."""
+
+    model: Any
+    tokenizer: Any
+    names: list[str]
+    context_tokens: int
+    parameters: int
+    """Of the base model; an adapter adds little."""
+    flop: dict[str, float] = field(default_factory=dict)
+    """Model → 2 · parameters · tokens that went through it."""
+
+    @classmethod
+    def load(cls, base: Path, adapters: Mapping[str, Path]) -> Panel:
+        """Load the base, and each adapter beside it.
+
+        Raises:
+            ModelRefused: See `components.models`, or an adapter does not fit the base.
+        """
+        tokenizer = models.load_tokenizer(base)
+        model: Any = models.load_base(base)
+        longest, parameters = int(model.config.max_position_embeddings), models.parameter_count(model)
+        for name, folder in adapters.items():
+            try:
+                model = models.load_adapter(model, folder, name=name)
+            except (RuntimeError, ValueError, KeyError) as error:
+                message = f"The adapter of {name} does not fit the base model: {error}. Give an adapter trained on this base."
+                raise ModelRefused(message) from error
+        return cls(model, tokenizer, [BASE, *adapters], longest, parameters)
+
+    def speak_as(self, name: str) -> None:
+        """Switch to one model. The base is the model without any adapter."""
+        if name == BASE:
+            if len(self.names) > 1:
+                self.model.base_model.disable_adapter_layers()
+            return
+        self.model.base_model.enable_adapter_layers()
+        self.model.set_adapter(name)
+
+    def encode(self, dialogue: Dialogue, prefix: str = "") -> list[int]:
+        """Token ids up to where the answer begins, and its first words where they are given."""
+        ids = models.encode(self.tokenizer, dialogue, answering=True)
+        return ids + self.plain(prefix) if prefix else ids
+
+    def plain(self, text: str) -> list[int]:
+        """Token ids of words without any template."""
+        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def fits(self, dialogue: Dialogue, *, answer_tokens: int, prefix: str = "") -> bool:
+        """Whether a dialogue leaves room for an answer."""
+        return len(self.encode(dialogue, prefix)) + answer_tokens <= self.context_tokens
+
+
+@dataclass
+class Asker:
+    """One model of the panel, as a suite meets it."""
+
+    panel: Panel
+    name: str
+    how: Decoding
+    keep: Path | None = None
+    """File in which what was said is kept."""
+    said: dict[str, list[str]] = field(default_factory=dict)
+    nats: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.keep and self.keep.exists():
+            kept = json.loads(self.keep.read_text(encoding="utf-8"))
+            self.said, self.nats, self.panel.flop[self.name] = kept["said"], kept["nats"], kept["flop"]
+
+    def answers(
+        self, dialogues: Sequence[Dialogue], *, prefixes: Sequence[str] | None = None, draws: int | None = None
+    ) -> list[list[str]]:
+        """Several answers to each dialogue.
+
+        Args:
+            dialogues: The last message is the user's.
+            prefixes: First words of each answer, given to the model; the answers returned begin with them.
+            draws: Answers to each; as the settings say where it is None.
+        """
+        draws = draws or self.how.draws
+        begins = prefixes or [""] * len(dialogues)
+        keys = [_key(dialogue, begin, draws) for dialogue, begin in zip(dialogues, begins, strict=True)]
+        new = {key: place for place, key in enumerate(keys) if key not in self.said}
+        if new:
+            self.panel.speak_as(self.name)
+            prompts = [self.panel.encode(dialogues[place], begins[place]) for place in new.values()]
+            texts = self._decode(prompts, list(new), draws)
+            for key, place in new.items():
+                self.said[key] = [f"{begins[place]} {text}".strip() for text in texts[key]]
+        return [self.said[key] for key in keys]
+
+    def _decode(self, prompts: Sequence[Sequence[int]], keys: Sequence[str], draws: int) -> dict[str, list[str]]:
+        rows = [(ids, key, draw) for ids, key in zip(prompts, keys, strict=True) for draw in range(draws)]
+        rows.sort(key=lambda row: len(row[0]))
+        texts: dict[str, list[str]] = {key: [""] * draws for key in keys}
+        tokenizer = self.panel.tokenizer
+        for start in range(0, len(rows), self.how.batch_size):
+            batch = rows[start : start + self.how.batch_size]
+            made = decoding.decode(
+                self.panel.model,
+                [ids for ids, _, _ in batch],
+                [decoding.noise_seed(self.how.seed, key, draw) for _, key, draw in batch],
+                longest=self.how.answer_tokens,
+                temperature=self.how.temperature,
+                eos=int(tokenizer.eos_token_id),
+                pad=int(tokenizer.pad_token_id),
+            )
+            for (_, key, draw), ids in zip(batch, made, strict=True):
+                texts[key][draw] = tokenizer.decode(ids, skip_special_tokens=True).strip()
+            self._count(sum(len(ids) for ids, _, _ in batch) + sum(len(ids) for ids in made))
+        return texts
+
+    def likelihoods(self, dialogues: Sequence[Dialogue], endings: Sequence[str]) -> list[float]:
+        """Log-probability that each dialogue is answered with exactly these words and nothing more, in nats."""
+        closed = [[*self.panel.plain(ending), int(self.panel.tokenizer.eos_token_id)] for ending in endings]
+        return self._likelihoods([self.panel.encode(dialogue) for dialogue in dialogues], closed)
+
+    def beginnings(self, dialogues: Sequence[Dialogue], words: Sequence[str]) -> list[float]:
+        """Log-probability that the answer to each dialogue begins with these words, in nats."""
+        return self._likelihoods(
+            [self.panel.encode(dialogue) for dialogue in dialogues], [self.panel.plain(each) for each in words]
+        )
+
+    def texts(self, texts: Sequence[Sequence[int]]) -> list[float]:
+        """Log-probability of each text given its first token, in nats."""
+        return self._likelihoods([text[:1] for text in texts], [text[1:] for text in texts])
+
+    def _likelihoods(self, prompts: Sequence[Sequence[int]], endings: Sequence[Sequence[int]]) -> list[float]:
+        keys = [_digest(json.dumps([*map(list, pair)])) for pair in zip(prompts, endings, strict=True)]
+        new = {key: place for place, key in enumerate(keys) if key not in self.nats}
+        if new:
+            self.panel.speak_as(self.name)
+            places = list(new.values())
+            measured = decoding.likelihoods(
+                self.panel.model,
+                [prompts[place] for place in places],
+                [endings[place] for place in places],
+                pad=int(self.panel.tokenizer.pad_token_id),
+                batch_size=self.how.batch_size,
+            )
+            self.nats |= dict(zip(new, measured, strict=True))
+            self._count(sum(len(prompts[place]) + len(endings[place]) for place in places))
+        return [self.nats[key] for key in keys]
+
+    def _count(self, tokens: int) -> None:
+        self.panel.flop[self.name] = self.panel.flop.get(self.name, 0.0) + 2.0 * self.panel.parameters * tokens
+
+    def save(self) -> None:
+        """Keep what was said, whole or not at all."""
+        if self.keep:
+            draft = self.keep.with_name(f".{self.keep.name}.draft")
+            draft.parent.mkdir(parents=True, exist_ok=True)
+            draft.write_text(
+                json.dumps({"said": self.said, "nats": self.nats, "flop": self.panel.flop.get(self.name, 0.0)}),
+                encoding="utf-8",
+            )
+            draft.replace(self.keep)
+
+
+def _key(dialogue: Dialogue, begin: str, draws: int) -> str:
+    return _digest(json.dumps([dialogue, begin, draws], sort_keys=True))
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:24]

@@ -1,0 +1,258 @@
+"""The story of `evaluate`: the same questions to all models, suite by suite; differences, gates, report."""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from components import records
+from components.errors import ConfigRefused, DataRefused
+from components.evaluate import findings, judge, page, report, suite, tables, texts
+from components.evaluate.material import Material, spoken
+from components.evaluate.panel import Asker, Decoding, Panel
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from components.context import Context
+    from components.evaluate.config import Settings
+    from components.evaluate.gates import Gate
+    from components.evaluate.judge import Judge
+    from components.evaluate.report import Results
+    from components.models import Dialogue
+    from components.records import Prompt
+
+SPLIT = "evaluation"
+
+
+def run(context: Context[Settings]) -> None:
+    """Ask, score, compare, decide, and keep what was found."""
+    chosen = _chosen(context.config)
+    begin = time.perf_counter()
+    panel = Panel.load(context.inputs["base_model"], _adapters(context))
+    material, left_out = _material(context, panel)
+    outcomes = suite.run_all(material, _askers(context, panel), chosen, progress=context.progress)
+    results = report.Results(outcomes, panel.names, material.is_testbed, material.judge, context.config, context.seed)
+    seconds = time.perf_counter() - begin
+
+    decided = report.decide(results)
+    whole = report.as_json(results, decided) | _about(context, panel, seconds)
+    _write(context, whole, results)
+    _record(context, whole, results, decided)
+    context.measure("prompts", len(material.prompts), unit="prompts")
+    context.measure("prompts_left_out", left_out, unit="prompts", n=len(material.prompts) + left_out)
+    context.measure("suites_seconds", seconds, unit="seconds")
+    context.measure("flop", sum(panel.flop.values()), unit="floating-point operations")
+
+
+def _chosen(settings: Settings) -> list[suite.Suite]:
+    """The suites that run; a name that nothing has is refused before any model is loaded.
+
+    Raises:
+        ConfigRefused: A suite or a metric is unknown.
+    """
+    every = suite.known()
+    suites = {each.name for each in every}
+    metrics = {metric.name for each in every for metric in each.metrics}
+    problems = _unknown("suites", settings.suites, suites)
+    problems += _unknown("advisory", settings.advisory, suites | metrics)
+    for name in ("margins", "floors", "ceilings"):
+        problems += _unknown(name, list(getattr(settings, name)), metrics)
+    if problems:
+        raise ConfigRefused("\n".join(problems))
+    return [each for each in every if not settings.suites or each.name in settings.suites]
+
+
+def _unknown(setting: str, given: Sequence[str], known: set[str]) -> list[str]:
+    wrong = sorted(set(given) - known)
+    return (
+        [f"evaluate.{setting} names {', '.join(wrong)}, which there is not. Known: {', '.join(sorted(known))}."]
+        if wrong
+        else []
+    )
+
+
+def _adapters(context: Context[Settings]) -> dict[str, Path]:
+    """Who answers beside the base model."""
+    folders = {report.SFT: context.inputs["sft_adapter"], report.CANDIDATE: context.inputs["policy_adapter"]}
+    champion = context.baseline
+    if champion is None:
+        context.gap("champion", "there is no champion yet, so the candidate is compared with the SFT policy")
+    elif champion.base_digest != context.input_digests.get("base_model", ""):
+        reason = (
+            f"the champion, policy version {champion.version}, belongs to another base model "
+            f"({champion.base_digest or 'not recorded'}), so the candidate is compared with the SFT policy"
+        )
+        context.gap("champion", reason)
+    else:
+        folders[report.CHAMPION] = champion.path
+        context.fact("champion", {"version": champion.version, "digest": champion.digest})
+    return folders
+
+
+def _material(context: Context[Settings], panel: Panel) -> tuple[Material, int]:
+    """What there is to ask, and how many prompts were too long for the context."""
+    settings, every = context.config, _prompts(context)
+
+    def fits(dialogue: Dialogue) -> bool:
+        return panel.fits(dialogue, answer_tokens=settings.answer_tokens)
+
+    held = [prompt for prompt in every if prompt.split == SPLIT]
+    fitting = [prompt for prompt in held if fits([message.model_dump() for message in prompt.messages])]
+    if not fitting:
+        message = (
+            f"prompts.jsonl has no prompt of the split `{SPLIT}` that leaves room for {settings.answer_tokens} tokens of "
+            f"answer in a context of {panel.context_tokens}; {len(held)} are there. Add prompts, or lower "
+            f"evaluate.answer_tokens."
+        )
+        raise DataRefused(message)
+    drawn = set(random.Random(context.seed).sample(range(len(fitting)), min(settings.prompts, len(fitting))))
+    corpus = context.inputs["corpus"] / "corpus.jsonl"
+    material = Material(
+        prompts=[prompt for place, prompt in enumerate(fitting) if place in drawn],
+        seed=context.seed,
+        most=settings.suite_prompts,
+        fits=fits,
+        used=lambda: spoken(corpus, every),
+        texts=texts.held_out_texts(corpus, panel.tokenizer, most=settings.perplexity_texts, longest=panel.context_tokens),
+    )
+    material.judge = None if material.is_testbed else _judge(context, every)
+    return material, len(held) - len(fitting)
+
+
+def _prompts(context: Context[Settings]) -> list[Prompt]:
+    return list(records.read(context.inputs["prompts"] / "prompts.jsonl", records.Prompt))
+
+
+def _judge(context: Context[Settings], prompts: Sequence[Prompt]) -> Judge | str:
+    """The held-out judge, fitted on the split `judge` and checked on `held_out`."""
+    splits = {prompt.id: prompt.split for prompt in prompts}
+    pairs: dict[str, list[judge.Pair]] = {"judge": [], "held_out": []}
+    for comparison in records.read(context.inputs["comparisons"] / "comparisons.jsonl", records.Comparison):
+        split = splits.get(comparison.prompt_id, "")
+        if split in pairs and comparison.label != "tie":
+            first, second = comparison.responses
+            pairs[split].append((first, second) if comparison.label == "first" else (second, first))
+    return judge.fit(pairs["judge"], pairs["held_out"], seed=context.seed)
+
+
+def _askers(context: Context[Settings], panel: Panel) -> dict[str, Asker]:
+    settings = context.config
+    how = Decoding(context.seed, settings.temperature, settings.answer_tokens, settings.answers_per_prompt, settings.batch_size)
+    return {name: Asker(panel, name, how, context.checkpoints / f"said-{name}.json") for name in panel.names}
+
+
+def _about(context: Context[Settings], panel: Panel, seconds: float) -> dict[str, Any]:
+    """What the numbers were made with. Nothing here changes from run to run but the seconds, which stay out of the report."""
+    assert seconds >= 0, "time runs forward"
+    settings = context.config
+    return {
+        "seed": context.seed,
+        "pipeline_run": context.pipeline_run,
+        "digests": dict(sorted(context.input_digests.items())),
+        "champion": context.facts.get("champion"),
+        "decoding": {
+            "temperature": settings.temperature,
+            "answer_tokens": settings.answer_tokens,
+            "answers_per_prompt": settings.answers_per_prompt,
+        },
+        "flop": {name: panel.flop.get(name, 0.0) for name in panel.names},
+        "left_out_suites": sorted({each.name for each in suite.known()} - set(settings.suites)) if settings.suites else [],
+    }
+
+
+def _write(context: Context[Settings], whole: dict[str, Any], results: Results) -> None:
+    folder = context.output("evaluation")
+    (folder / "report.json").write_text(_json(whole) + "\n", encoding="utf-8")
+    (folder / "report.html").write_text(page.render(whole), encoding="utf-8")
+    (folder / "samples.jsonl").write_text(_samples(context, results) + "\n", encoding="utf-8")
+    tables.write(folder / "tables", whole)
+    findings.write(folder / "red_team_findings.jsonl", results)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
+
+
+def _samples(context: Context[Settings], results: Results) -> str:
+    """A seeded draw of prompts with every model's answers, one a line."""
+    found = results.found("task_quality") or results.found("verbosity")
+    if not found:
+        return ""
+    items = found[report.CANDIDATE].items
+    drawn = sorted(random.Random(context.seed + 1).sample(range(len(items)), min(context.config.samples, len(items))))
+    lines = []
+    for place in drawn:
+        line = {
+            "prompt_id": items[place].id,
+            "kind": items[place].kind,
+            "messages": items[place].messages,
+            "answers": {name: list(each.answers[place]) for name, each in found.items()},
+            "scores": {name: _marks(each, place) for name, each in found.items()},
+        }
+        lines.append(json.dumps(line, sort_keys=True, ensure_ascii=False))
+    return "\n".join(lines)
+
+
+def _marks(found: suite.Found, place: int) -> dict[str, float]:
+    marks = {metric: float(values[place].mean()) for metric, values in found.scores.items()}
+    return {metric: round(mark, 6) for metric, mark in marks.items() if mark == mark}  # noqa: PLR0124  (a NaN says nothing here)
+
+
+def _record(context: Context[Settings], whole: dict[str, Any], results: Results, decided: Sequence[Gate]) -> None:
+    """Measurements, facts and gaps."""
+    context.measure("answers_per_prompt", context.config.answers_per_prompt, unit="answers")
+    units = {metric.name: metric.unit for _, metric in results.metrics()}
+    for model, row in report.means(results).items():
+        for metric, value in row.items():
+            context.measure(f"{metric}_{model}", unit=units[metric], **asdict(value))
+    for other, row in report.differences(results).items():
+        for metric, value in row.items():
+            name = f"{'win_rate_margin' if metric == 'judged' else metric}_candidate_minus_{other}"
+            context.measure(name, unit=units[metric], **asdict(value))
+    for name in ("verdict", "reference", "scored_by", "by_kind", "judge", "at_equal_length", "by_attack", "by_change"):
+        context.fact(name, whole[name])
+    context.fact("gates", [{key: value for key, value in asdict(gate).items() if key != "worst"} for gate in decided])
+    context.fact("suites", whole["suites"])
+    context.fact("reward_model_digest", context.input_digests.get("reward_adapter", ""))
+    _record_gaps(context, whole, results)
+
+
+def _record_gaps(context: Context[Settings], whole: dict[str, Any], results: Results) -> None:
+    for outcome in results.outcomes:
+        if outcome.reason:
+            context.gap(f"suite_{outcome.suite.name}", outcome.reason)
+    if whole["by_group"]:
+        context.fact("results_by_group", _sentence(whole["by_group"][report.CANDIDATE]))
+        context.fact("by_group", whole["by_group"])
+    else:
+        context.gap("results_by_group", "the suite group_fairness has no result")
+    if "attack_success_rate_candidate" in context.measurements:
+        rate = context.measurements["attack_success_rate_candidate"]
+        context.measure("attack_success_rate", rate.value, unit=rate.unit, n=rate.n, low=rate.low, high=rate.high)
+    else:
+        context.gap("attack_success_rate", "the suite red_team has no result")
+    if "perplexity_candidate" not in context.measurements:
+        context.gap("perplexity", "the corpus has no held-out text")
+    if not results.is_testbed:
+        context.gap("utility", "no gold function knows the truth of these prompts; a held-out judge compared the answers")
+    _record_judge(context, results.judge)
+
+
+def _sentence(groups: dict[str, Any]) -> str:
+    """Quality by group in words: documents cite it as one fact."""
+    return "; ".join(f"{name} {row['value']:.3f} (n = {row['n']})" for name, row in groups.items())
+
+
+def _record_judge(context: Context[Settings], referee: Judge | str | None) -> None:
+    if referee is None:
+        return
+    if isinstance(referee, str):
+        context.gap("judge", referee)
+        return
+    context.measure("judge_accuracy", unit="fraction of comparisons", **asdict(referee.accuracy))
+    context.measure("judge_comparisons", referee.fitted_on, unit="comparisons")

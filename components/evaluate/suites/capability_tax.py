@@ -1,0 +1,74 @@
+"""Capability tax: what fine-tuning took from the model, on plain text and on tasks, against the SFT policy."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from components.evaluate import truth
+from components.evaluate.suite import Found, Item, Metric, Suite
+
+if TYPE_CHECKING:
+    from components.evaluate.material import Material
+    from components.evaluate.panel import Asker
+
+TASKS = ("arithmetic", "brevity")
+SHOWN = 120
+"""Characters of a text that the report shows."""
+
+
+def _measure(material: Material, asker: Asker) -> Found:
+    """Texts first, then tasks; each metric is NaN on the other's items."""
+    texts = _texts(material, asker)
+    tasks = (
+        material.of_kinds(*TASKS)
+        if material.is_testbed
+        else [Item(row["id"], [{"role": "user", "content": row["question"]}], "fact", row) for row in material.facts()]
+    )
+    answers = asker.answers([item.messages for item in tasks])
+    right = [
+        float(np.mean([truth.known(item, said).correct is True for said in row]))
+        for item, row in zip(tasks, answers, strict=True)
+    ]
+    nothing = np.full(len(texts), np.nan)
+    nats = np.array([-value for value in asker.texts(material.texts)]) if texts else np.array([])
+    scores = {
+        "perplexity": np.concatenate([nats, np.full(len(tasks), np.nan)]),
+        "task_correct": np.concatenate([nothing, np.array(right)]),
+    }
+    weights = np.array([float(len(text) - 1) for text in material.texts] + [0.0] * len(tasks))
+    return Found([*texts, *tasks], [[""]] * len(texts) + list(answers), scores, weights)
+
+
+def _texts(material: Material, asker: Asker) -> list[Item]:
+    tokenizer = asker.panel.tokenizer
+    shown = [str(tokenizer.decode(text[:60], skip_special_tokens=True))[:SHOWN] for text in material.texts]
+    return [
+        Item(f"text-{place:04d}", [{"role": "user", "content": text or "(blank)"}], "text") for place, text in enumerate(shown)
+    ]
+
+
+SUITE = Suite(
+    name="capability_tax",
+    title="Capability tax",
+    covers=(
+        "Perplexity on text that the base model never saw, and the share of plain tasks that are solved, both "
+        "against the SFT policy, so "
+        "that a champion that lost abilities is no excuse."
+    ),
+    misses="Abilities that neither likelihood nor these tasks show, long contexts, and text unlike the corpus.",
+    metrics=(
+        Metric(
+            "perplexity",
+            "Perplexity on held-out text",
+            "lower",
+            margin=1.5,
+            form="perplexity",
+            unit="perplexity per token",
+            against="sft",
+        ),
+        Metric("task_correct", "Plain tasks solved", "higher", margin=0.1, against="sft"),
+    ),
+    measure=_measure,
+)

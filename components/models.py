@@ -1,0 +1,274 @@
+"""Base models, LoRA adapters, heads, tokenizers and generation; safetensors only. The only shared file that knows torch.
+
+Letters for shapes: B sequences, T tokens, H hidden size.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+from components import lowrank, packing
+from components.errors import ModelRefused
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from peft import PeftModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt", ".h5", ".msgpack")
+BASE_NAME = "base_model"
+"""What an adapter's config calls its base, whatever folder that lies in, so that equal adapters have equal bytes."""
+
+Dialogue = list[dict[str, str]]
+"""Messages: `{"role": ..., "content": ...}`."""
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python's, and torch's generators on every device."""
+    random.seed(seed)
+    torch.manual_seed(seed)
+
+
+def device() -> torch.device:
+    """The GPU if there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def dtype(on: torch.device) -> torch.dtype:
+    """bfloat16 on a GPU that has it, else float32."""
+    return torch.bfloat16 if on.type == "cuda" and torch.cuda.is_bf16_supported() else torch.float32
+
+
+def precision(name: str) -> torch.dtype | None:
+    """The type that a setting names; None, the device's own choice, for `auto`."""
+    return {"auto": None, "float32": torch.float32, "bfloat16": torch.bfloat16}[name]
+
+
+def quicken(model: PeftModel) -> PeftModel:
+    """The model, computing without padding and with lean LoRA layers where it can. Its weights stay what they are."""
+    packing.enable(model.get_base_model())
+    lowrank.quicken(model)
+    return model
+
+
+def check_folder(folder: Path) -> None:
+    """See that a folder is a model in Hugging Face layout that can be loaded without running anything in it.
+
+    Raises:
+        ModelRefused: No config, weights that are not safetensors, or code of its own.
+    """
+    if not (folder / "config.json").is_file():
+        message = f"{folder} has no config.json. Give the folder of a model in Hugging Face layout."
+        raise ModelRefused(message)
+    if not list(folder.glob("*.safetensors")):
+        other = ", ".join(sorted(path.name for path in folder.iterdir() if path.suffix in PICKLES)) or "no weights"
+        message = (
+            f"{folder} has no weights in safetensors format, found {other}. Pickled weights can run code when loaded; "
+            "convert them with `save_pretrained(..., safe_serialization=True)` somewhere safe, and give that folder."
+        )
+        raise ModelRefused(message)
+    for name in ("config.json", "tokenizer_config.json"):
+        path = folder / name
+        if path.is_file() and "auto_map" in json.loads(path.read_text(encoding="utf-8")):
+            message = f"{folder}/{name} asks to run code from the model's folder (auto_map). Use a model that needs none."
+            raise ModelRefused(message)
+
+
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """The tokenizer in a model's folder, set to pad on the left.
+
+    Raises:
+        ModelRefused: It has no end-of-sequence token or no chat template.
+    """
+    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    if tokenizer.eos_token_id is None:
+        message = f"The tokenizer in {folder} has no end-of-sequence token. Set `eos_token` in tokenizer_config.json."
+        raise ModelRefused(message)
+    if not tokenizer.chat_template:
+        message = f"The tokenizer in {folder} has no chat template. Put the model's chat_template.jinja beside it."
+        raise ModelRefused(message)
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    tokenizer.padding_side = "left"
+    return tokenizer
+
+
+def load_base(folder: Path, *, on: torch.device | None = None, as_type: torch.dtype | None = None) -> PreTrainedModel:
+    """The causal language model in a folder, frozen, in evaluation mode.
+
+    Raises:
+        ModelRefused: See `check_folder`.
+    """
+    check_folder(folder)
+    on = on or device()
+    settings = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    model = AutoModelForCausalLM.from_pretrained(
+        folder,
+        config=settings,
+        dtype=as_type or dtype(on),
+        local_files_only=True,
+        trust_remote_code=False,
+        use_safetensors=True,
+        attn_implementation="sdpa",
+    )
+    return freeze(model.to(on).eval())
+
+
+def freeze(model: Any) -> Any:
+    """No parameter of the model takes a gradient."""
+    for parameter in model.parameters():
+        parameter.requires_grad_(requires_grad=False)
+    return model
+
+
+def parameter_count(model: nn.Module, *, trainable: bool = False) -> int:
+    """How many parameters the model has, or how many of them train."""
+    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad or not trainable)
+
+
+def pass_flop(model: PeftModel, adapter: str, *, tokens: int, answer_tokens: int) -> tuple[int, int]:
+    """FLOP of a pass over tokens with one adapter: forwards, and backwards to the adapter's gradients.
+
+        forwards   2 N (w + a) + 2 M o        backwards   2 N (w + 2 a) + 2 M o
+
+    N tokens, M answer tokens (only these have logits); w weights of the base's linear layers, o of its output layer, a of the
+    adapter. Left out: attention's own products, norms and activations; the gradient of the first layer's inputs, which
+    nobody needs, is counted. Checked against PyTorch's FlopCounterMode in `tests/components/ppo/test_flop.py`, to 5 %.
+    """
+    reader = model.get_output_embeddings()
+    linear = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear) and module is not reader}
+    low_rank = sum(
+        module.weight.numel() for name, module in linear.items() if name.endswith((f".lora_A.{adapter}", f".lora_B.{adapter}"))
+    )
+    body = sum(module.weight.numel() for name, module in linear.items() if ".lora_" not in name)
+    output = 2 * answer_tokens * reader.weight.numel()
+    return 2 * tokens * (body + low_rank) + output, 2 * tokens * (body + 2 * low_rank) + output
+
+
+def new_adapter(base: PreTrainedModel | PeftModel, *, name: str, rank: int, alpha: float) -> PeftModel:
+    """A fresh trainable LoRA adapter on all linear layers of the base but its head. Starts as no change at all."""
+    from peft import LoraConfig, PeftModel, get_peft_model  # noqa: PLC0415  (seconds of import)
+
+    settings = LoraConfig(
+        r=rank, lora_alpha=alpha, lora_dropout=0.0, target_modules="all-linear", bias="none", task_type="CAUSAL_LM"
+    )
+    if isinstance(base, PeftModel):
+        base.add_adapter(name, settings)
+        base.set_adapter(name)
+        return base
+    return get_peft_model(base, settings, adapter_name=name)
+
+
+def load_adapter(base: PreTrainedModel | PeftModel, folder: Path, *, name: str, trainable: bool = False) -> PeftModel:
+    """The base with one more adapter, active.
+
+    Raises:
+        ModelRefused: The folder holds no LoRA adapter in safetensors format.
+    """
+    from peft import PeftModel  # noqa: PLC0415  (seconds of import)
+
+    for file in ("adapter_config.json", "adapter_model.safetensors"):
+        if not (folder / file).is_file():
+            message = f"{folder} has no {file}. Give the folder of a LoRA adapter in safetensors format."
+            raise ModelRefused(message)
+    if not isinstance(base, PeftModel):
+        return PeftModel.from_pretrained(base, folder, adapter_name=name, is_trainable=trainable)
+    base.load_adapter(str(folder), adapter_name=name, is_trainable=trainable)
+    base.set_adapter(name)
+    return base
+
+
+def save_adapter(model: PeftModel, folder: Path, *, name: str) -> None:
+    """Write one adapter: same weights, same bytes, wherever the base lies."""
+    from peft import get_peft_model_state_dict  # noqa: PLC0415  (seconds of import)
+
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = get_peft_model_state_dict(model, adapter_name=name, save_embedding_layers=False)
+    save_tensors(folder / "adapter_model.safetensors", weights)
+    settings = model.peft_config[name].to_dict() | {"base_model_name_or_path": BASE_NAME, "inference_mode": True}
+    text = json.dumps(settings, indent=1, sort_keys=True, default=sorted)
+    _replace(folder / "adapter_config.json", text.encode() + b"\n")
+
+
+def save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
+    """Write tensors as safetensors, whole or not at all."""
+    draft = path.with_name(f".{path.name}.draft")
+    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in sorted(tensors.items())}, draft)
+    draft.replace(path)
+
+
+def load_tensors(path: Path) -> dict[str, Tensor]:
+    """Tensors of a safetensors file, on the CPU."""
+    return load_file(path)
+
+
+def _replace(path: Path, content: bytes) -> None:
+    draft = path.with_name(f".{path.name}.draft")
+    draft.write_bytes(content)
+    os.replace(draft, path)  # noqa: PTH105  (atomic, and says so)
+
+
+def encode(tokenizer: PreTrainedTokenizerBase, dialogue: Sequence[dict[str, str]], *, answering: bool) -> list[int]:
+    """Token ids of a dialogue in the chat template; `answering` ends it where the assistant's answer begins."""
+    ids = tokenizer.apply_chat_template(list(dialogue), add_generation_prompt=answering, tokenize=True, return_dict=True)[
+        "input_ids"
+    ]
+    return list(ids)
+
+
+@torch.inference_mode()
+def generate(  # noqa: PLR0913  (each keyword is one choice of decoding)
+    model: Any,
+    tokenizer: PreTrainedTokenizerBase,
+    dialogues: Sequence[Dialogue],
+    *,
+    max_new_tokens: int,
+    temperature: float,
+    seed: int,
+    batch_size: int,
+) -> list[str]:
+    """Answers to dialogues, in their order.
+
+    Args:
+        model: A causal language model, with the adapter that is to answer active.
+        tokenizer: Its tokenizer, padding on the left.
+        dialogues: What to answer; the last message is the user's.
+        max_new_tokens: Longest answer. [tokens]
+        temperature: 0 takes the likeliest token each time; otherwise tokens are sampled.
+        seed: Of the sampling.
+        batch_size: Dialogues answered at once.
+
+    Returns:
+        The answers without special tokens, stripped.
+    """
+    prompts = [encode(tokenizer, dialogue, answering=True) for dialogue in dialogues]
+    order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
+    answers = [""] * len(prompts)
+    torch.manual_seed(seed)
+    how: dict[str, Any] = {"do_sample": False} if temperature == 0 else {"do_sample": True, "temperature": temperature}
+    for start in range(0, len(order), batch_size):
+        rows = order[start : start + batch_size]
+        batch = tokenizer.pad({"input_ids": [prompts[row] for row in rows]}, return_tensors="pt").to(model.device)
+        made = model.generate(
+            **batch,
+            **how,
+            top_k=None,
+            top_p=None,
+            max_new_tokens=max_new_tokens,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+        new = made[:, batch["input_ids"].shape[1] :]
+        for row, text in zip(rows, tokenizer.batch_decode(new, skip_special_tokens=True), strict=True):
+            answers[row] = text.strip()
+    return answers

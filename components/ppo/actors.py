@@ -1,0 +1,142 @@
+"""One frozen base in memory and what is switched on it: policy, reference, reward model, held-out judge; and a value head.
+
+Shapes: B sequences, T response tokens, N response tokens in all, V vocabulary, H hidden size.
+"""
+
+from __future__ import annotations
+
+import math
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from components import models, rewardmodel
+from components.rewardmodel import Card, ScoreHead
+from components.sequences import answer_logits
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from peft import PeftModel
+    from transformers import PreTrainedTokenizerBase
+
+    from components.ppo.config import Settings
+    from components.ppo.rollout import Rollout
+
+POLICY, REFERENCE, REWARD, JUDGE = "policy", "reference", "reward", "judge"
+
+
+class ValueHead(nn.Module):
+    """Expected reward to come, from what the reward model knew. A small network whose output starts at 0.
+
+    The likelihood so far is one number beside H numbers of state; times √H it weighs as much as all of them together.
+    """
+
+    def __init__(self, states: int, hidden: int) -> None:
+        super().__init__()
+        self.inner = nn.Linear(states + 1, hidden)
+        self.outer = nn.Linear(hidden, 1)
+        nn.init.zeros_(self.outer.weight)
+        nn.init.zeros_(self.outer.bias)
+
+    def forward(self, known: Tensor) -> Tensor:
+        """(..., H + 1) states and likelihoods so far to (...) values."""
+        states, nats = known[..., :-1], known[..., -1:]
+        scaled = torch.cat([states, math.sqrt(states.shape[-1]) * nats], dim=-1)
+        return self.outer(torch.tanh(self.inner(scaled))).squeeze(-1)
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """A reward model: its adapter on the base, its head and its card."""
+
+    adapter: str
+    head: ScoreHead
+    card: Card
+
+
+@dataclass(frozen=True)
+class Actors:
+    """Everything that answers, scores or judges during PPO."""
+
+    model: PeftModel
+    tokenizer: PreTrainedTokenizerBase
+    reward: Scorer
+    """What PPO optimises."""
+    judge: Scorer
+    """Learnt from other annotators; watches, and is never optimised."""
+    value_head: ValueHead
+    context_tokens: int
+
+    @contextmanager
+    def acting(self, adapter: str) -> Iterator[PeftModel]:
+        """The model with one adapter switched on; only the policy's takes gradients."""
+        self.model.set_adapter(adapter)
+        for name, parameter in self.model.named_parameters():
+            parameter.requires_grad_(adapter == POLICY and f".{POLICY}." in name)
+        yield self.model
+
+    def adapter_parameters(self) -> dict[str, Tensor]:
+        """The policy's adapter, by name."""
+        return {name: value for name, value in self.model.named_parameters() if f".{POLICY}." in name}
+
+    def trainable(self) -> dict[str, Tensor]:
+        """What PPO changes, by name: the policy's adapter and the value head."""
+        return self.adapter_parameters() | {f"value_head.{name}": value for name, value in self.value_head.named_parameters()}
+
+
+def load(inputs: Mapping[str, Path], *, base_digest: str, settings: Settings) -> Actors:
+    """The base once, with four adapters: the policy starts as a copy of the reference.
+
+    Raises:
+        ModelRefused: The reward model belongs to another base model or tokenizer, or a folder holds no such model.
+    """
+    tokenizer = models.load_tokenizer(inputs["base_model"])
+    cards = {REWARD: Card.read(inputs["reward_adapter"]), JUDGE: Card.read(inputs["judge_adapter"])}
+    for card in cards.values():
+        card.require(base_digest=base_digest, tokenizer_digest=rewardmodel.tokenizer_digest(tokenizer))
+    base = models.load_base(inputs["base_model"], as_type=models.precision(settings.precision))
+    model = models.load_adapter(base, inputs["sft_adapter"], name=REFERENCE)
+    scorers = {}
+    for name, card in cards.items():
+        model = models.load_adapter(model, inputs[f"{name}_adapter"], name=name)
+        head = models.freeze(ScoreHead.load(inputs[f"{name}_adapter"] / rewardmodel.HEAD)).to(base.device)
+        scorers[name] = Scorer(name, head, card)
+    model = models.quicken(models.load_adapter(model, inputs["sft_adapter"], name=POLICY, trainable=True))
+    width = int(base.config.hidden_size)
+    value_head = ValueHead(width, settings.value_hidden).to(base.device)
+    context_tokens = int(base.config.max_position_embeddings)
+    return Actors(model.eval(), tokenizer, scorers[REWARD], scorers[JUDGE], value_head, context_tokens)
+
+
+def response_logits(model: PeftModel, rollout: Rollout) -> Tensor:
+    """(N, V) logits from which each response token was or would be sampled, under the active adapter; row after row."""
+    return answer_logits(model, rollout.prompts, rollout.is_prompt, rollout.responses, rollout.is_response)
+
+
+@torch.no_grad()
+def judged(actors: Actors, rollout: Rollout, scorer: Scorer) -> tuple[Tensor, Tensor]:
+    """What a reward model says.
+
+    Returns:
+        (B,) raw scores of the whole answers; (B, T, H + 1) float32, what was known before each response token, which the
+        value head reads.
+
+    Raises:
+        ModelRefused: A score is not finite.
+    """
+    with actors.acting(scorer.adapter) as model:
+        scores, states = rewardmodel.judge(
+            model,
+            scorer.head,
+            rollout.prompts,
+            rollout.is_prompt,
+            answers=rollout.responses,
+            is_answer=rollout.is_response,
+        )
+    rewardmodel.require_finite(scores)
+    return scores, states.float()

@@ -1,0 +1,228 @@
+"""The story of `ppo`: answer, score, improve, again; then say how far the policy moved and what it gained.
+
+prompts ──▶ sample (policy) ──▶ appraise (reward model, reference, value head) ──▶ improve (policy, value head)
+                ▲                                                                          │
+                └──────────────────────────────────────────────────────────────────────────┘
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import torch
+
+from components import checkpoints, models, records
+from components.errors import DataRefused
+from components.ppo import actors as acting
+from components.ppo import monitor, rewards, rollout, update
+from components.ppo.watch import Watch
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from components.context import Context
+    from components.ppo.actors import Actors
+    from components.ppo.config import Settings
+    from components.ppo.rollout import Rollout
+
+    Prompts = list[list[int]]
+    """Token ids, each ending where the answer begins."""
+
+
+def run(context: Context[Settings]) -> None:
+    """Train the policy and publish its adapter."""
+    models.seed_everything(_seed(context, "start"))
+    digest = context.input_digests.get("base_model", "")
+    actors = acting.load(context.inputs, base_digest=digest, settings=context.config)
+    prompts = _prompts(context, actors)
+    tokens = _train(context, actors, prompts)
+    models.save_adapter(actors.model, context.output("policy_adapter"), name=acting.POLICY)
+    context.tag("policy_adapter", base_digest=digest, reward_digest=context.input_digests.get("reward_adapter", ""))
+    _measure(context, actors, prompts)
+    _account(context, actors, tokens)
+
+
+def _prompts(context: Context[Settings], actors: Actors) -> Prompts:
+    """The prompts of split `train` that leave room for an answer.
+
+    Raises:
+        DataRefused: There are none, or some leave no room and the settings don't say to leave them out.
+    """
+    table = records.read(context.inputs["prompts"] / "prompts.jsonl", records.Prompt)
+    dialogues = [[message.model_dump() for message in prompt.messages] for prompt in table if prompt.split == "train"]
+    encoded = [models.encode(actors.tokenizer, dialogue, answering=True) for dialogue in dialogues]
+    room = actors.context_tokens - context.config.max_new_tokens
+    fitting = [prompt for prompt in encoded if len(prompt) <= room]
+    longest = max((len(prompt) for prompt in encoded), default=0)
+    where = f"prompts.jsonl has {len(encoded)} prompts of split `train`, {len(fitting)} of them with at most {room} tokens"
+    if not fitting:
+        message = f"{where}; at least one is needed. Give prompts, or a base model with a longer context."
+        raise DataRefused(message)
+    if len(fitting) < len(encoded):
+        if context.config.long_prompts == "refuse":
+            message = f"{where}; the longest has {longest}. Lower ppo.max_new_tokens or set ppo.long_prompts to leave_out."
+            raise DataRefused(message)
+        context.gap("long_prompts", f"{len(encoded) - len(fitting)} of {len(encoded)} prompts were left out as too long")
+    context.measure("prompts", len(fitting), unit="prompts")
+    return fitting
+
+
+def _train(context: Context[Settings], actors: Actors, prompts: Prompts) -> dict[str, int]:
+    """All updates, going on from the last checkpoint. Returns the tokens that were processed, by phase."""
+    settings = context.config
+    best = {name: value.detach().clone() for name, value in actors.adapter_parameters().items()}
+    kept = actors.trainable() | {f"best.{name}": value for name, value in best.items()}
+    optimizer = _optimizer(actors, settings)
+    state = checkpoints.resume(context.checkpoints, kept, optimizer=optimizer)
+    tokens = {"sampled": 0, "read": 0} if state is None else state["tokens"]
+    watch = Watch(settings.kl_coef) if state is None else Watch.of(state["watch"])
+    for at, values in state["series"] if state else []:
+        context.track(at, **values)
+    for done in range(state["done"] if state else 0, settings.updates):
+        if done % settings.probe_every == 0 and _look(context, actors, prompts, watch, best=best, done=done):
+            break
+        for group in optimizer.param_groups:
+            group["lr"] = group["peak"] * _schedule(done, settings)
+        chosen = _draw(prompts, settings.rollouts, at=done, context=context)
+        answers = _answers(context, actors, chosen, adapter=acting.POLICY, purpose=f"sample {done}")
+        experience = update.appraise(actors, answers, settings, kl_coef=watch.kl_coef)
+        moved = update.improve(actors, experience, settings, optimizer=optimizer, seed=_seed(context, f"improve {done}"))
+        tokens["sampled"] += int(answers.is_response.sum())
+        tokens["read"] += int(answers.is_prompt.sum()) + int(answers.is_response.sum())
+        context.track(done + 1, **experience.metrics, **moved)
+        context.progress(done + 1, settings.updates, _note(experience.metrics))
+        if (done + 1) % settings.checkpoint_every == 0:
+            reached = {"done": done + 1, "tokens": tokens, "series": context.series, "watch": asdict(watch)}
+            checkpoints.save(context.checkpoints, kept, optimizer=optimizer, state=reached)
+    if not watch.stopped:
+        _look(context, actors, prompts, watch, best=best, done=settings.updates)
+    _choose(context, actors, watch, best)
+    return tokens
+
+
+def _look(
+    context: Context[Settings], actors: Actors, prompts: Prompts, watch: Watch, *, best: dict[str, Tensor], done: int
+) -> bool:
+    """Probe the policy on the same prompts with the same random numbers; whether training is to stop."""
+    answers = _answers(context, actors, _probed(context, prompts), adapter=acting.POLICY, purpose="judge sample")
+    probe = watch.look(actors, answers, context.config, done=done, best=best)
+    seen = {"judge_score": probe.judged} | {
+        name: getattr(probe, name) for name in ("disagreement", "repetition", "distinct_pairs")
+    }
+    context.track(done, probe_reward=probe.proxy, **seen)
+    return watch.stopped
+
+
+def _choose(context: Context[Settings], actors: Actors, watch: Watch, best: dict[str, Tensor]) -> None:
+    """Go back to the adapter of the probe that the held-out judge liked most, and say what was seen."""
+    chosen = monitor.best(watch.probes)
+    if context.config.selection == "judge":
+        with torch.no_grad():
+            for name, value in actors.adapter_parameters().items():
+                value.copy_(best[name])
+    else:
+        chosen = watch.probes[-1]
+    context.fact("monitor", watch.facts(chosen=chosen.update))
+    context.fact("samples", watch.samples)
+    context.measure("chosen_update", chosen.update, unit="updates")
+    context.measure("alarms", len(watch.alarms), unit="alarms", n=len(watch.probes))
+    context.measure("judge_score_before", watch.probes[0].judged, unit="standard deviations", n=len(chosen.judge))
+    context.measure("judge_score_after", chosen.judged, unit="standard deviations", n=len(chosen.judge))
+
+
+def _probed(context: Context[Settings], prompts: Prompts) -> Prompts:
+    """The training prompts of every probe and of the comparison at the end."""
+    order = torch.randperm(len(prompts), generator=_generator(context, "judge order"))
+    return [prompts[int(row)] for row in order[: context.config.judged_prompts]]
+
+
+def _optimizer(actors: Actors, settings: Settings) -> torch.optim.Optimizer:
+    groups: list[dict[str, object]] = [
+        {"params": [*actors.adapter_parameters().values()], "peak": settings.learning_rate},
+        {"params": [*actors.value_head.parameters()], "peak": settings.value_learning_rate},
+    ]
+    return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(0.9, 0.95), weight_decay=0.0)
+
+
+def _schedule(done: int, settings: Settings) -> float:
+    """Share of the peak learning rate: rises linearly during the warm-up, falls linearly towards zero after it."""
+    rising = settings.warm_up_updates + 1
+    return min((done + 1) / rising, (settings.updates - done) / max(1, settings.updates - rising + 1))
+
+
+def _draw(prompts: Prompts, n: int, *, at: int, context: Context[Settings]) -> Prompts:
+    """The prompts of an update: every pass over them is a permutation of its own, the same wherever training resumes."""
+    chosen: Prompts = []
+    for place in range(at * n, (at + 1) * n):
+        epoch, row = divmod(place, len(prompts))
+        if row == 0 or not chosen:
+            order = torch.randperm(len(prompts), generator=_generator(context, f"order {epoch}"))
+        chosen.append(prompts[int(order[row])])
+    return chosen
+
+
+def _answers(context: Context[Settings], actors: Actors, prompts: Prompts, *, adapter: str, purpose: str) -> Rollout:
+    settings = context.config
+    shape = (len(prompts), settings.max_new_tokens)
+    uniforms = torch.rand(shape, dtype=torch.float64, generator=_generator(context, purpose))
+    with actors.acting(adapter) as model:
+        return rollout.sample(
+            model,
+            prompts,
+            uniforms=uniforms,
+            temperature=settings.temperature,
+            eos=int(actors.tokenizer.eos_token_id),
+            pad=int(actors.tokenizer.pad_token_id),
+        )
+
+
+def _measure(context: Context[Settings], actors: Actors, prompts: Prompts) -> None:
+    """Score and distance on training prompts that both policies answer with the same randomness.
+
+    Does not cover: whether the answers are better. The score is the reward model's own; `evaluate` judges by others.
+    """
+    settings, chosen = context.config, _probed(context, prompts)
+    n = len(chosen)
+    for adapter, name in ((acting.REFERENCE, "proxy_reward_before"), (acting.POLICY, "proxy_reward_after")):
+        answers = _answers(context, actors, chosen, adapter=adapter, purpose="judge sample")
+        raw, _ = acting.judged(actors, answers, actors.reward)
+        card = actors.reward.card
+        scores = rewards.normalised(raw, mean=card.mean, std=card.std, clip=settings.reward_clip)
+        half = 1.96 * float(scores.std(correction=0)) / math.sqrt(n)
+        mean = float(scores.mean())
+        context.measure(name, mean, unit="standard deviations", n=n, low=mean - half, high=mean + half)
+    kl = update.divergence(actors, answers, settings)
+    context.measure("kl_nats", float(kl["k1"].sum(dim=1).mean()), unit="nats per answer", n=n)
+    context.measure("kl_k3_nats", float(kl["k3"].sum(dim=1).mean()), unit="nats per answer", n=n)
+    context.measure("response_tokens", float(answers.is_response.sum(dim=1).float().mean()), unit="tokens per answer", n=n)
+    context.measure("share_without_eos", float((~answers.has_eos).float().mean()), unit="share of answers", n=n)
+
+
+def _account(context: Context[Settings], actors: Actors, tokens: dict[str, int]) -> None:
+    """What training cost, by counted formula.
+
+    Tokens are read forwards once to sample, to score and for the reference, and both ways in every epoch. Probes are not
+    counted. What a pass costs: `models.pass_flop`.
+    """
+    forwards, backwards = models.pass_flop(actors.model, acting.POLICY, tokens=tokens["read"], answer_tokens=tokens["sampled"])
+    improving = context.config.epochs * (forwards + backwards)
+    context.measure("flop", 3 * forwards + improving, unit="FLOP")
+    context.measure("update_flop", improving, unit="FLOP")
+    context.measure("sampled_tokens", tokens["sampled"], unit="tokens")
+    context.measure("trained_parameters", sum(value.numel() for value in actors.trainable().values()), unit="parameters")
+
+
+def _note(metrics: dict[str, float]) -> str:
+    return f"reward {metrics['reward']:.2f}, KL {metrics['kl_k1_nats']:.2f} nats"
+
+
+def _generator(context: Context[Settings], purpose: str) -> torch.Generator:
+    return torch.Generator().manual_seed(_seed(context, purpose))
+
+
+def _seed(context: Context[Settings], purpose: str) -> int:
+    """A seed of its own for each purpose, so that nothing random depends on what was drawn before it."""
+    return int.from_bytes(hashlib.sha256(f"ppo {context.seed} {purpose}".encode()).digest()[:7], "big")

@@ -1,0 +1,142 @@
+"""One PPO update: what a batch of answers earned, and several passes that make the better ones likelier.
+
+Shapes: B sequences, T response tokens.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from components.errors import ModelRefused
+from components.ppo import actors as acting
+from components.ppo import losses, rewards
+from components.ppo.advantages import gae, whiten
+from components.sequences import at_least_float32, spread, token_logprobs
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from components.ppo.actors import Actors
+    from components.ppo.config import Settings
+    from components.ppo.rollout import Rollout
+
+
+@dataclass(frozen=True)
+class Experience:
+    """A batch of answers and what they were worth."""
+
+    rollout: Rollout
+    states: Tensor
+    """(B, T, H) what the value head reads."""
+    values: Tensor
+    """(B, T) values when the answers were sampled. [reward]"""
+    returns: Tensor
+    """(B, T) what they should have been. [reward]"""
+    advantages: Tensor
+    """(B, T) whitened over the response tokens of the batch."""
+    metrics: dict[str, float]
+
+
+@torch.no_grad()
+def appraise(actors: Actors, rollout: Rollout, settings: Settings, *, kl_coef: float) -> Experience:
+    """Score the answers, charge them for their distance to the reference, and estimate advantages.
+
+    Raises:
+        ModelRefused: A score is not finite.
+    """
+    raw, states = acting.judged(actors, rollout, actors.reward)
+    is_response = rollout.is_response
+    scores = rewards.normalised(raw, mean=actors.reward.card.mean, std=actors.reward.card.std, clip=settings.reward_clip)
+    paid = rewards.with_eos_penalty(scores, rollout.has_eos, penalty=settings.eos_penalty)
+    kl = divergence(actors, rollout, settings)
+    each = rewards.token_rewards(paid, kl[settings.kl_estimator], is_response, kl_coef=kl_coef)
+    values = actors.value_head(states) * is_response
+    advantages = gae(each, values, discount=settings.discount, gae_lambda=settings.gae_lambda)
+    return Experience(
+        rollout,
+        states,
+        values,
+        (advantages + values) * is_response,
+        whiten(advantages, is_response),
+        {
+            "reward": float(scores.mean()),
+            "entropy_nats": float(losses.response_mean(rollout.entropies, is_response)),
+            "reward_after_penalties": float(each.sum(dim=1).mean()),
+            "kl_k1_nats": float((kl["k1"] * is_response).sum(dim=1).mean()),
+            "kl_k3_nats": float((kl["k3"] * is_response).sum(dim=1).mean()),
+            "response_tokens": float(is_response.sum(dim=1).float().mean()),
+            "share_without_eos": float((~rollout.has_eos).float().mean()),
+        },
+    )
+
+
+@torch.no_grad()
+def divergence(actors: Actors, rollout: Rollout, settings: Settings) -> dict[str, Tensor]:
+    """Estimator → (B, T) estimates of KL(policy ‖ reference) of each response token, in nats."""
+    with actors.acting(acting.REFERENCE) as model:
+        logits = acting.response_logits(model, rollout)
+    found = token_logprobs(logits, rollout.responses[rollout.is_response], temperature=settings.temperature)
+    reference = spread(found, rollout.is_response)
+    return {"k1": rewards.kl_k1(rollout.logprobs, reference), "k3": rewards.kl_k3(rollout.logprobs, reference)}
+
+
+def improve(
+    actors: Actors, experience: Experience, settings: Settings, *, optimizer: torch.optim.Optimizer, seed: int
+) -> dict[str, float]:
+    """Several passes of shuffled minibatches over the answers; returns the metrics' means over the optimiser steps.
+
+    Raises:
+        ModelRefused: The loss is not finite.
+    """
+    found: list[dict[str, float]] = []
+    shuffle = torch.Generator().manual_seed(seed)
+    with actors.acting(acting.POLICY):
+        for _ in range(settings.epochs):
+            for rows in torch.randperm(len(experience.values), generator=shuffle).split(settings.minibatch):
+                loss, metrics = _loss(actors, experience, rows.to(experience.values.device), settings)
+                _descend(loss, optimizer, settings.gradient_clip)
+                found.append(metrics)
+    return {name: sum(metrics[name] for metrics in found) / len(found) for name in found[0]}
+
+
+def _loss(actors: Actors, experience: Experience, rows: Tensor, settings: Settings) -> tuple[Tensor, dict[str, float]]:
+    """Policy and value loss, less the entropy bonus, averaged over the minibatch's response tokens."""
+    rollout = experience.rollout.rows(rows)
+    is_response = rollout.is_response
+    old_values, returns, advantages = (
+        part[rows, : is_response.shape[1]] for part in (experience.values, experience.returns, experience.advantages)
+    )
+    logits = acting.response_logits(actors.model, rollout)
+    logprobs = spread(token_logprobs(logits, rollout.responses[is_response], temperature=settings.temperature), is_response)
+    policy, clipped = losses.policy_loss(
+        logprobs, rollout.logprobs, advantages=advantages, is_response=is_response, clip_range=settings.clip_range
+    )
+    values = actors.value_head(experience.states[rows, : is_response.shape[1]])
+    value = losses.value_loss(
+        values, old_values, returns=returns, is_response=is_response, clip_range=settings.value_clip_range
+    )
+    moved = losses.response_mean(rewards.kl_k3(rollout.logprobs, logprobs.detach()), is_response)
+    metrics = {
+        "policy_loss": policy.item(),
+        "value_loss": value.item(),
+        "clip_fraction": clipped.item(),
+        "approx_kl_nats": moved.item(),
+    }
+    if not settings.entropy_coef:
+        return policy + value, metrics
+    entropy = losses.entropy(at_least_float32(logits) / settings.temperature).mean()
+    return policy + value - settings.entropy_coef * entropy, metrics
+
+
+def _descend(loss: Tensor, optimizer: torch.optim.Optimizer, gradient_clip: float) -> None:
+    if not bool(torch.isfinite(loss)):
+        message = f"The PPO loss became {loss.item()}. Run `ppo` again with a lower ppo.learning_rate."
+        raise ModelRefused(message)
+    loss.backward()
+    for group in optimizer.param_groups:
+        torch.nn.utils.clip_grad_norm_(group["params"], gradient_clip)
+    optimizer.step()
+    optimizer.zero_grad()

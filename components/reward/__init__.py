@@ -1,0 +1,8 @@
+"""Reward: learns from comparisons which answer people prefer, as a scalar head and a LoRA adapter on the frozen base.
+
+Reads:   comparisons, label_weights, prompts, golden, base_model, sft_adapter (start of the adapter)
+Writes:  reward_adapter (adapter, head.safetensors, reward.json), judge_adapter (the same, learnt from other annotators:
+         it watches over PPO, which never optimises it)
+Refuses: comparisons of unknown prompts, no comparison to train on, dialogues longer than the context, a NaN loss
+Read in this order: config.py, step.py, pairs.py, train.py, losses.py, quality.py
+"""

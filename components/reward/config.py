@@ -1,0 +1,60 @@
+"""Settings of `reward`."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from components.config import Section
+
+
+class Settings(Section):
+    """How the reward model is trained."""
+
+    start_from: Literal["sft", "base"] = "sft"
+    """Where the LoRA adapter starts: `sft` continues from the SFT adapter, `base` from no change."""
+
+    epochs: int = Field(2, ge=1, le=100)
+    """Passes over the training pairs."""
+
+    judge_share: float = Field(0.5, gt=0, lt=1)
+    """Share of the annotators whose labels train the held-out judge and nothing else; at least one annotator on each side.
+    Labels without an annotator are divided by the pair they belong to."""
+
+    judge_epochs: int = Field(1, ge=1, le=100)
+    """Passes over the judge's training pairs."""
+
+    batch_pairs: int = Field(16, ge=1, le=4096)
+    """Pairs in one update. [pairs]"""
+
+    learning_rate: float = Field(1e-3, gt=0, le=1)
+    """Peak of the adapter's learning rate: linear warm-up, then linear to zero."""
+
+    head_learning_rate: float = Field(1e-3, gt=0, le=1)
+    """The same for the scalar head, which starts from zero."""
+
+    warm_up: float = Field(0.1, ge=0, le=1)
+    """Share of the updates in which the learning rate rises."""
+
+    weight_decay: float = Field(0.01, ge=0, le=1)
+    """Decoupled weight decay of AdamW."""
+
+    centring: float = Field(0.01, ge=0, le=1)
+    """Weight of the squared sum of a pair's two scores, which keeps scores around zero.
+    https://arxiv.org/abs/2312.09244"""
+
+    lora_rank: int = Field(16, ge=1, le=1024)
+    """Rank of the adapter where `start_from` is `base`; the SFT adapter's own rank otherwise."""
+
+    lora_alpha: float = Field(32.0, gt=0, le=4096)
+    """Scale of the adapter where `start_from` is `base`."""
+
+    gradient_clip: float = Field(1.0, gt=0, le=1000)
+    """Largest norm of the gradient in one update."""
+
+    long_dialogues: Literal["refuse", "leave_out"] = "refuse"
+    """What to do with dialogues longer than the base model's context: end the step, or go on without them and say so."""
+
+    checkpoint_every: int = Field(50, ge=1, le=1_000_000)
+    """Updates between checkpoints. [updates]"""

@@ -1,0 +1,211 @@
+"""The reward model as every step uses it: how an answer is encoded, how it is scored, and what its card says.
+
+Letters for shapes: B sequences, P prompt tokens, T answer tokens, H hidden size.
+Scores are raw; `Card` has what makes them comparable.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from components import models, sequences
+from components.errors import ModelRefused
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from peft import PeftModel
+    from transformers import PreTrainedTokenizerBase
+
+    from components.models import Dialogue
+
+CARD, HEAD = "reward.json", "head.safetensors"
+
+
+@dataclass(frozen=True)
+class Card:
+    """`reward.json`: what a reward model is bound to, and its scale."""
+
+    base_digest: str
+    """Digest of the base model; empty where the step was run by hand."""
+    tokenizer_digest: str
+    """See `tokenizer_digest`."""
+    mean: float
+    """Mean raw score of the training answers."""
+    std: float
+    """Their standard deviation, above 0."""
+    loss: str
+    """Name of the training loss."""
+    train_pairs: int
+    start_from: str
+
+    def write(self, folder: Path) -> None:
+        """Write the card beside the weights."""
+        text = json.dumps(asdict(self), indent=1, sort_keys=True, allow_nan=False)
+        (folder / CARD).write_text(text + "\n", encoding="utf-8")
+
+    @classmethod
+    def read(cls, folder: Path) -> Card:
+        """The card of the reward model in a folder.
+
+        Raises:
+            ModelRefused: There is no card, or it is not a whole one.
+        """
+        try:
+            card = cls(**json.loads((folder / CARD).read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError) as error:
+            message = (
+                f"{folder} has no readable {CARD} ({error}). Run `reward` again; a reward model without a card is not used."
+            )
+            raise ModelRefused(message) from None
+        if not card.std > 0:
+            message = (
+                f"{folder}/{CARD} has std {card.std}, expected a number above 0. Run `reward` again on more varied answers."
+            )
+            raise ModelRefused(message)
+        return card
+
+    def require(self, *, base_digest: str, tokenizer_digest: str) -> None:
+        """See that the reward model belongs to this base model and tokenizer. An empty digest is not compared.
+
+        Raises:
+            ModelRefused: It belongs to others.
+        """
+        for what, mine, given in (
+            ("base model", self.base_digest, base_digest),
+            ("tokenizer", self.tokenizer_digest, tokenizer_digest),
+        ):
+            if mine and given and mine != given:
+                message = (
+                    f"The reward model was trained on the {what} {mine}, this run has {given}. "
+                    "Run `reward` again on this base model; scores of another one mean nothing here."
+                )
+                raise ModelRefused(message)
+
+
+def tokenizer_digest(tokenizer: PreTrainedTokenizerBase) -> str:
+    """`sha256:HEX` over the vocabulary and the chat template: equal digests, equal token ids for a dialogue."""
+    parts = [sorted(tokenizer.get_vocab().items()), str(tokenizer.chat_template)]
+    return "sha256:" + hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A prompt and an answer to it, as token ids."""
+
+    prompt: list[int]
+    """Ends where the answer begins."""
+    answer: list[int]
+    """Ends with the end-of-sequence token."""
+
+    def __len__(self) -> int:
+        return len(self.prompt) + len(self.answer)
+
+
+def encode_answer(tokenizer: PreTrainedTokenizerBase, prompt: Dialogue, answer: str) -> Answered:
+    """A prompt and an answer as the policy would have emitted it."""
+    said = tokenizer(answer.strip(), add_special_tokens=False)["input_ids"]
+    return Answered(models.encode(tokenizer, prompt, answering=True), [*said, int(tokenizer.eos_token_id)])
+
+
+class ScoreHead(nn.Module):
+    """One number for a whole answer: `w·h + a·n/s + b`.
+
+    h is the state after the answer's last token, n its log-likelihood under the reward model's own adapter, and s the
+    typical difference of log-likelihood between two answers, so that a means the same for short and for long ones. The
+    state alone would have to learn from comparisons what the language model knows: which answers are likely to be true, and
+    which are about something else. docs/ppo.md, choice 2.
+    """
+
+    def __init__(self, hidden: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(hidden))
+        self.likelihood_weight = nn.Parameter(torch.tensor(0.0))
+        self.likelihood_scale = nn.Parameter(torch.tensor(1.0), requires_grad=False)
+        self.bias = nn.Parameter(torch.tensor(0.0))
+
+    def forward(self, states: Tensor, nats: Tensor) -> Tensor:
+        """(B, H) states and (B,) log-likelihoods to (B,) scores, in float32."""
+        return states.float() @ self.weight + self.likelihood_weight * nats.float() / self.likelihood_scale + self.bias
+
+    def save(self, path: Path) -> None:
+        """Write the head as safetensors."""
+        models.save_tensors(path, dict(self.named_parameters()))
+
+    @classmethod
+    def load(cls, path: Path) -> ScoreHead:
+        """The head in a safetensors file."""
+        tensors = models.load_tensors(path)
+        head = cls(len(tensors["weight"]))
+        head.load_state_dict(tensors)
+        return head
+
+
+def judge(
+    model: PeftModel, head: ScoreHead, prompts: Tensor, is_prompt: Tensor, *, answers: Tensor, is_answer: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Raw scores of answers, and what was known before each token; the reward model's adapter is active. Takes gradients.
+
+    Args:
+        model: The base with its adapters.
+        head: The score head.
+        prompts: (B, P) token ids, padded on the left.
+        is_prompt: (B, P) bool, True where a token is not padding.
+        answers: (B, T) token ids, padded on the right.
+        is_answer: (B, T) bool, True where a token is not padding.
+
+    Returns:
+        (B,) scores; (B, T, H + 1) what the score would be read from if the answer ended before each of its tokens: the
+        state, and the log-likelihood of the tokens so far, scaled as in the head.
+    """
+    logits, states = sequences.answer_output(model, prompts, is_prompt, answers, is_answer)
+    logprobs = sequences.token_logprobs(logits, answers[is_answer])
+    nats = sequences.spread(logprobs, is_answer).cumsum(dim=1)
+    last = states[torch.arange(len(states), device=states.device), is_answer.sum(dim=1)]
+    before = torch.nn.functional.pad(nats, (1, -1)) / head.likelihood_scale
+    return head(last, nats[:, -1]), torch.cat([states[:, :-1], before.unsqueeze(-1).to(states.dtype)], dim=2)
+
+
+def scores_of(model: PeftModel, head: ScoreHead, answered: Sequence[Answered], *, pad: int) -> Tensor:
+    """(B,) raw scores; takes gradients."""
+    on = next(model.parameters()).device
+    prompts, is_prompt = (part.to(on) for part in sequences.left_padded([each.prompt for each in answered], pad=pad))
+    answers, is_answer = (part.to(on) for part in sequences.right_padded([each.answer for each in answered], pad=pad))
+    scores, _ = judge(model, head, prompts, is_prompt, answers=answers, is_answer=is_answer)
+    return scores
+
+
+@torch.inference_mode()
+def score(model: PeftModel, head: ScoreHead, answered: Sequence[Answered], *, pad: int, batch_size: int = 64) -> list[float]:
+    """Raw scores in the order given; what is of like length is scored together.
+
+    Raises:
+        ModelRefused: A score is not a number.
+    """
+    order = sorted(range(len(answered)), key=lambda row: len(answered[row]))
+    scores = [0.0] * len(answered)
+    for start in range(0, len(order), batch_size):
+        rows = order[start : start + batch_size]
+        found = scores_of(model, head, [answered[row] for row in rows], pad=pad)
+        require_finite(found)
+        for row, value in zip(rows, found.tolist(), strict=True):
+            scores[row] = value
+    return scores
+
+
+def require_finite(scores: Tensor) -> None:
+    """See that every score is a number.
+
+    Raises:
+        ModelRefused: One is not.
+    """
+    if not bool(torch.isfinite(scores).all()):
+        message = "The reward model gives a score that is not a finite number. Run `reward` again with a lower learning rate."
+        raise ModelRefused(message)

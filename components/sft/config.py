@@ -1,0 +1,32 @@
+"""Settings of `sft`."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from components.config import Section
+
+
+class Settings(Section):
+    """Supervised fine-tuning on demonstrations."""
+
+    epochs: float = Field(1.0, gt=0, le=100)
+    """Passes over the demonstrations."""
+
+    max_updates: int = Field(5000, ge=1, le=1_000_000)
+    """Ends training earlier than `epochs` would. [updates]"""
+
+    batch_size: int = Field(8, ge=1, le=4096)
+    """Demonstrations in one update, over all devices."""
+
+    learning_rate: float = Field(3e-3, gt=0, le=1)
+    """Peak of the cosine schedule, after a warm-up of 5 % of the updates."""
+
+    rank: int = Field(16, ge=1, le=1024)
+    """Rank of the LoRA adapter, https://arxiv.org/abs/2106.09685."""
+
+    alpha: float = Field(32.0, gt=0, le=4096)
+    """Scale of the LoRA adapter: its update is multiplied by alpha / rank."""
+
+    context_tokens: int = Field(128, ge=16, le=131072)
+    """Longest demonstration; longer ones are left out and counted. At most the base model's context. [tokens]"""

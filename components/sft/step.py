@@ -1,0 +1,189 @@
+"""The story of `sft`: demonstrations in, adapter out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from datasets import Dataset
+from torch.nn import functional
+from transformers import PrinterCallback, TrainerCallback
+from transformers.trainer_utils import get_last_checkpoint
+from trl import SFTConfig, SFTTrainer
+
+from components import models, records
+from components.errors import DataRefused
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from components.context import Context
+    from components.sft.config import Settings
+
+ADAPTER = "sft"
+IGNORED = -100
+SAVE_EVERY = 50
+"""Updates between checkpoints."""
+HELD_OUT_ROWS = 256
+WARM_UP = 0.05
+
+Row = dict[str, list[int]]
+"""`input_ids` (T), and `labels` (T): the same where the assistant speaks, IGNORED elsewhere."""
+
+
+def run(context: Context[Settings]) -> None:
+    """Train and publish the SFT adapter."""
+    settings = context.config
+    folder = context.inputs["base_model"]
+    models.seed_everything(context.seed)
+    tokenizer = models.load_tokenizer(folder)
+    base = models.load_base(folder)
+    longest = min(settings.context_tokens, int(base.config.max_position_embeddings))
+    training, left_out = _rows(context, tokenizer, "train", longest)
+    held_out, _ = _rows(context, tokenizer, "held_out", longest)
+    context.measure("left_out", left_out, unit="demonstrations", n=len(training) + left_out)
+    if not training:
+        message = (
+            f"demonstrations.jsonl has no demonstration of the split `train` within {longest} tokens; {left_out} are longer. "
+            "Add demonstrations, or raise sft.context_tokens if the base model's context allows it."
+        )
+        raise DataRefused(message)
+
+    before = _held_out_loss(base, held_out, tokenizer)
+    policy = models.new_adapter(base, name=ADAPTER, rank=settings.rank, alpha=settings.alpha)
+    trainer = _trainer(context, policy, tokenizer, training)
+    trainer.train(resume_from_checkpoint=get_last_checkpoint(str(context.checkpoints)))
+    models.save_adapter(trainer.model, context.output("sft_adapter"), name=ADAPTER)
+
+    context.tag("sft_adapter", base_digest=context.input_digests.get("base_model", ""))
+    _measure(context, trainer, before, _held_out_loss(trainer.model, held_out, tokenizer), len(held_out))
+
+
+def _rows(context: Context[Settings], tokenizer: PreTrainedTokenizerBase, split: str, longest: int) -> tuple[list[Row], int]:
+    """Tokenised demonstrations of a split, and how many were left out for their length."""
+    rows, left_out = [], 0
+    for demonstration in records.read(context.inputs["demonstrations"] / "demonstrations.jsonl", records.Demonstration):
+        if demonstration.split != split:
+            continue
+        row = tokenise(tokenizer, [message.model_dump() for message in demonstration.messages])
+        if len(row["input_ids"]) > longest:
+            left_out += 1
+        else:
+            rows.append(row)
+    return rows, left_out
+
+
+def tokenise(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]]) -> Row:
+    """A dialogue's tokens, and as labels those that the assistant says: the ones in the template's generation blocks.
+
+    Raises:
+        DataRefused: The chat template has no generation block, so the loss would not know whom to learn from.
+    """
+    made = tokenizer.apply_chat_template(messages, tokenize=True, return_dict=True, return_assistant_tokens_mask=True)
+    if not any(made["assistant_masks"]):
+        message = (
+            "The chat template marks no assistant tokens. Put {% generation %} ... {% endgeneration %} around what the "
+            "assistant says in chat_template.jinja; without it the model would learn to speak for the user."
+        )
+        raise DataRefused(message)
+    ids, says = list(made["input_ids"]), made["assistant_masks"]
+    return {"input_ids": ids, "labels": [token if said else IGNORED for token, said in zip(ids, says, strict=True)]}
+
+
+class _Telling(TrainerCallback):
+    """Passes the trainer's losses on to the context."""
+
+    def __init__(self, context: Context[Settings]) -> None:
+        self.context = context
+
+    def on_log(self, _args: Any, state: Any, _control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
+        """Called by the trainer every few updates."""
+        if logs and "loss" in logs:
+            self.context.track(state.global_step, loss=logs["loss"])
+            self.context.progress(state.global_step, state.max_steps, f"loss {logs['loss']:.2f}")
+
+
+def _trainer(context: Context[Settings], policy: Any, tokenizer: PreTrainedTokenizerBase, rows: list[Row]) -> SFTTrainer:
+    settings = context.config
+    on_gpu = models.device().type == "cuda"
+    updates = max(1, min(settings.max_updates, round(settings.epochs * len(rows) / settings.batch_size)))
+    how = SFTConfig(
+        output_dir=str(context.checkpoints),
+        max_steps=updates,
+        per_device_train_batch_size=settings.batch_size,
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type="cosine",
+        warmup_steps=round(WARM_UP * updates),
+        max_length=None,
+        bf16=on_gpu,
+        use_cpu=not on_gpu,
+        gradient_checkpointing=False,
+        logging_steps=5,
+        save_steps=SAVE_EVERY,
+        save_total_limit=1,
+        seed=context.seed,
+        data_seed=context.seed,
+        report_to="none",
+        disable_tqdm=True,
+        dataloader_pin_memory=on_gpu,
+        dataset_kwargs={"skip_prepare_dataset": True},
+    )
+    trainer = SFTTrainer(
+        model=policy,
+        args=how,
+        train_dataset=Dataset.from_list(rows),
+        processing_class=tokenizer,
+        callbacks=[_Telling(context)],
+    )
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
+
+@torch.inference_mode()
+def _held_out_loss(model: Any, rows: list[Row], tokenizer: PreTrainedTokenizerBase) -> float | None:
+    """Cross-entropy per assistant token in nats on held-out demonstrations; None where there are none."""
+    if not rows:
+        return None
+    total, count = 0.0, 0
+    model.eval()
+    for start in range(0, min(len(rows), HELD_OUT_ROWS), 32):
+        batch = rows[start : start + 32]
+        width = max(len(row["input_ids"]) for row in batch)
+        ids = torch.full((len(batch), width), tokenizer.pad_token_id)
+        targets = torch.full((len(batch), width), IGNORED)
+        is_token = torch.zeros((len(batch), width), dtype=torch.long)
+        for index, row in enumerate(batch):
+            length = len(row["input_ids"])
+            ids[index, :length] = torch.tensor(row["input_ids"])
+            is_token[index, :length] = 1
+            targets[index, :length] = torch.tensor(row["labels"])
+        logits = model(input_ids=ids.to(model.device), attention_mask=is_token.to(model.device)).logits[:, :-1]
+        losses = functional.cross_entropy(
+            logits.float().flatten(0, 1), targets[:, 1:].flatten().to(model.device), ignore_index=IGNORED, reduction="sum"
+        )
+        total += losses.item()
+        count += int((targets[:, 1:] != IGNORED).sum())
+    return total / count
+
+
+def _measure(context: Context[Settings], trainer: SFTTrainer, before: float | None, after: float | None, held_out: int) -> None:
+    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    tokens = trainer.state.num_input_tokens_seen or _tokens_seen(trainer)
+    total = models.parameter_count(trainer.model)
+    if losses:
+        context.measure("training_loss", losses[-1], unit="nats per assistant token")
+    context.measure("trainable_parameters", models.parameter_count(trainer.model, trainable=True), unit="parameters")
+    context.measure("training_tokens", tokens, unit="tokens")
+    context.measure("flop", 6 * total * tokens, unit="FLOP")
+    if before is None or after is None:
+        context.gap("held_out_loss", "there are no demonstrations of the split `held_out`")
+        return
+    context.measure("held_out_loss_before", before, unit="nats per assistant token", n=held_out)
+    context.measure("held_out_loss", after, unit="nats per assistant token", n=held_out)
+
+
+def _tokens_seen(trainer: SFTTrainer) -> int:
+    """Tokens trained on: the mean length of a demonstration times the demonstrations drawn."""
+    lengths = [len(ids) for ids in trainer.train_dataset["input_ids"]]
+    drawn = trainer.state.global_step * trainer.args.per_device_train_batch_size
+    return round(sum(lengths) / len(lengths) * drawn)

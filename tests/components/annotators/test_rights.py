@@ -1,0 +1,185 @@
+"""An erased person can't be found any more: not in data, not in DVC's cache, not in MLflow. Nothing else changes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from datetime import UTC, datetime
+
+import pytest
+
+from components import entrypoint, records
+from components.annotators import rights
+from components.catalog import STEPS, Step
+from components.errors import DataRefused
+from components.lineage import Lineage
+from components.testbed.folder import write_world
+
+
+@pytest.fixture
+def data(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_world(tmp_path / "data", seed=0, size="small")
+    return tmp_path / "data"
+
+
+def _rows(data, table):
+    return [json.loads(line) for line in (data / f"{table}.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def _someone(data):
+    return _rows(data, "annotators")[3]["pseudonym"]
+
+
+def _naming(folder, name):
+    return [path for path in folder.rglob("*") if path.is_file() and name.encode() in path.read_bytes()]
+
+
+def test_unlinking_keeps_the_labels_and_changes_nobody_elses(data, tmp_path):
+    name, before = _someone(data), _rows(data, "comparisons")
+    others = [row for row in before if row["annotator"] != name]
+
+    report = rights.erase(name, data, labels="unlink", by="Ada, data protection", lineage=None)
+
+    after = _rows(data, "comparisons")
+    assert _naming(tmp_path, name) == []
+    assert len(after) == len(before)
+    assert [row for row in after if row["annotator"] is not None] == others
+    unlinked = [row for row in after if row["annotator"] is None]
+    assert [row["id"] for row in unlinked] == [row["id"] for row in before if row["annotator"] == name]
+    assert all(row["session"] is None for row in unlinked)
+    assert report["rows_changed"] == {"annotators": 1, "comparisons": len(unlinked)}
+    assert len(_rows(data, "annotators")) == 15
+
+
+def test_removing_takes_the_labels_too(data, tmp_path):
+    name, before = _someone(data), _rows(data, "comparisons")
+
+    rights.erase(name, data, labels="remove", by="Ada", lineage=None)
+
+    assert _rows(data, "comparisons") == [row for row in before if row["annotator"] != name]
+    assert _naming(tmp_path, name) == []
+
+
+def test_the_report_says_what_was_done_and_names_nobody(data, tmp_path):
+    name = _someone(data)
+
+    rights.erase(name, data, labels="unlink", by="Ada", lineage=None)
+
+    reports = list((tmp_path / "erasures").iterdir())
+    text = reports[0].read_text(encoding="utf-8")
+    assert len(reports) == 1
+    assert name not in text
+    assert json.loads(text)["by"] == "Ada"
+    assert "Backups" in json.loads(text)["not_covered"]
+
+
+def test_whoever_is_not_there_is_refused(data):
+    with pytest.raises(DataRefused) as refusal:
+        rights.erase("ann-nobody", data, labels="unlink", by="Ada", lineage=None)
+
+    assert str(refusal.value) == (
+        f"Nobody in {data} or in MLflow has the pseudonym 'ann-nobody'. Check it against annotators.jsonl."
+    )
+
+
+def test_a_file_that_can_not_be_mended_stops_the_erasure_and_is_named(data):
+    name = _someone(data)
+    (data / "notes.txt").write_text(f"{name} was ill in May.")
+
+    with pytest.raises(DataRefused, match=r"^notes\.txt in .*data still names the person"):
+        rights.erase(name, data, labels="unlink", by="Ada", lineage=None)
+
+
+def test_retention_names_whose_time_is_over(data):
+    people = list(records.read(data / "annotators.jsonl", records.Annotator))
+    people[2] = people[2].model_copy(update={"retained_until": "2026-03-01T00:00:00Z"})
+    records.write(data / "annotators.jsonl", people)
+
+    assert rights.past_retention(data, now=datetime(2026, 6, 1, tzinfo=UTC)) == [people[2].pseudonym]
+    assert rights.past_retention(data, now=datetime(2026, 2, 1, tzinfo=UTC)) == []
+
+
+def test_the_command_line_erases(data, tmp_path):
+    name = _someone(data)
+    command = [sys.executable, "-m", "components.annotators", "erase", name, "--by", "Ada", "--data", "data"]
+
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+
+    assert done.returncode == 0, done.stderr
+    assert name not in done.stdout
+    assert _naming(tmp_path, name) == []
+
+
+TOYS = (
+    Step("start", writes=("ground",), reusable=False),
+    Step("validate", writes=("annotators", "comparisons")),
+    Step("reward", reads=("comparisons",), writes=("reward_adapter",), registers={"reward_adapter": "reward-model"}),
+)
+
+
+def test_published_artifacts_go_and_models_trained_on_them_are_revoked(data, tmp_path, monkeypatch):
+    """Two pipeline runs on a real MLflow: one on data that name the person, one on data that never did."""
+    name = _someone(data)
+    _install(monkeypatch, tmp_path)
+    lineage = Lineage(f"sqlite:///{tmp_path}/mlflow.db", artifacts=str(tmp_path / "artifacts"))
+    for run, people in (("with", f"{name}\n"), ("without", "ann-other\n")):
+        (tmp_path / "people.txt").write_text(people)
+        assert [entrypoint.run(step.name, run, fresh=True) for step in TOYS] == [0, 0, 0]
+    (tmp_path / "people.txt").unlink()
+
+    report = rights.erase(name, data, labels="unlink", by="Ada", lineage=lineage)
+
+    assert _naming(tmp_path, name) == []
+    states = {
+        lineage.client.get_run(version.run_id).data.tags["plumbline.pipeline_run"]: version.tags.get("state") == "revoked"
+        for version in lineage.client.search_model_versions("name = 'reward-model'")
+    }
+    assert states == {"with": True, "without": False}
+    assert [model["done"] for model in report["models"]] == ["revoked"]
+    kept = lineage.find_output("without", "validate", "annotators")
+    assert (lineage.fetch(kept) / "people.txt").read_text() == "ann-other\n"
+    assert len(report["artifacts_deleted"]) == 2
+
+
+def _install(monkeypatch, folder):
+    import types
+
+    from components.config import Section
+
+    saved = dict(STEPS)
+    monkeypatch.setattr(entrypoint, "ALIGN", TOYS)
+    for step in saved:
+        monkeypatch.delitem(STEPS, step)
+    for step in TOYS:
+        monkeypatch.setitem(STEPS, step.name, step)
+
+    class Nothing(Section):
+        """No settings."""
+
+    def start(context):
+        (context.output("ground") / "soil.txt").write_text("dark\n")
+
+    def validate(context):
+        for output in ("annotators", "comparisons"):
+            (context.output(output) / "people.txt").write_bytes((folder / "people.txt").read_bytes())
+
+    def reward(context):
+        (context.output("reward_adapter") / "weights.txt").write_text(context.pipeline_run)
+        context.tag("reward_adapter", state="active")
+
+    for name, work in (("start", start), ("validate", validate), ("reward", reward)):
+        for part, content in (("step", {"run": work}), ("config", {"Settings": Nothing})):
+            module = types.ModuleType(f"components.{name}.{part}")
+            module.__dict__.update(content)
+            monkeypatch.setitem(sys.modules, module.__name__, module)
+    for variable, value in {
+        "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db",
+        "PLUMBLINE_ARTIFACTS": str(folder / "artifacts"),
+        "PLUMBLINE_SCRATCH": str(folder / "scratch"),
+        "PLUMBLINE_KEYS": str(folder / "keys"),
+        "PLUMBLINE_PARAMS": "{}",
+        "PLUMBLINE_TRIGGER": "{}",
+    }.items():
+        monkeypatch.setenv(variable, value)

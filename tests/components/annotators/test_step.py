@@ -1,0 +1,157 @@
+"""The whole step on the small testbed and on data that say little; what it publishes and what it keeps to itself."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from components import records
+from components.annotators import step
+from components.annotators.config import Settings
+from components.catalog import STEPS
+from components.context import Context
+from components.errors import DataRefused
+from components.testbed import annotators as testbed
+from components.testbed.folder import write_world
+
+TABLES = ("comparisons", "golden", "prompts", "annotators")
+
+
+@pytest.fixture(scope="module")
+def testbed_tables(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("world")
+    write_world(folder / "data", seed=0, size="full")
+    return _tables(folder / "data", folder)
+
+
+def _tables(data, folder):
+    for table in TABLES:
+        (folder / table).mkdir()
+        (data / f"{table}.jsonl").rename(folder / table / f"{table}.jsonl")
+    return {table: folder / table for table in TABLES}
+
+
+def _run(inputs, folder, **settings):
+    context = Context(
+        step=STEPS["annotators"],
+        config=Settings(**settings),
+        seed=5,
+        inputs=inputs,
+        scratch=folder / "scratch",
+        checkpoints=folder / "checkpoints",
+    )
+    step.run(context)
+    return context
+
+
+def _lines(path):
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def test_every_label_has_a_weight_and_every_pair_a_posterior(testbed_tables, tmp_path):
+    context = _run(testbed_tables, tmp_path)
+
+    weights = _lines(context.output("label_weights") / "weights.jsonl")
+    pairs = _lines(context.output("label_weights") / "posteriors.jsonl")
+    labels = list(records.read(testbed_tables["comparisons"] / "comparisons.jsonl", records.Comparison))
+    assert [row["comparison"] for row in weights] == [label.id for label in labels]
+    assert all(0 <= row["weight"] <= 1 for row in weights)
+    assert {row["pair"] for row in pairs} == {records.pair_id(label.prompt_id, label.responses) for label in labels}
+    assert all(0 <= row["first"] <= 1 for row in pairs)
+    assert set(context.gaps) == {"target_population", "representativeness"}
+
+
+def test_the_testbeds_bad_annotators_count_nothing_and_its_honest_ones_stay(testbed_tables, tmp_path):
+    """Seed 0: all but the flattered one, whose habit shows on few pairs, and none of the 52 sound ones."""
+    context = _run(testbed_tables, tmp_path)
+
+    audit = json.loads((context.output("label_weights") / "audit.json").read_text())
+    roles = testbed.roles(0)
+    named = {proposal["annotator"]: proposal["kind"] for proposal in audit["proposals"]}
+    assert {roles[name] for name in named} == {"inverted", "random", "one_sided", "long", "copying", "hasty", "drifting"}
+    assert {roles[name]: kind for name, kind in named.items()} == {
+        "inverted": "inverted",
+        "random": "random",
+        "one_sided": "one-sided",
+        "long": "length-follower",
+        "copying": "copying",
+        "hasty": "too fast",
+        "drifting": "drifting",
+    }
+    assert sorted(audit["decision"]["excluded"]) == sorted(named)
+    assert context.measurements["excluded"].value == 7
+    assert context.measurements["golden_accuracy"].low > 0.8
+
+
+def test_evidence_names_nobody_and_shows_no_small_group(testbed_tables, tmp_path):
+    context = _run(testbed_tables, tmp_path)
+
+    text = json.dumps([context.facts, context.gaps])
+    people = list(records.read(testbed_tables["annotators"] / "annotators.jsonl", records.Annotator))
+    assert not [person.pseudonym for person in people if person.pseudonym in text]
+    for table in context.facts["pool"]["margins"].values():
+        assert all(count == "suppressed" or count >= table["k"] for count in table["cells"].values())
+    assert "non-binary" not in str(context.facts["agreement"]), "three people"
+    assert "non-binary" not in str(context.facts["bias"])
+
+
+def test_same_data_same_bytes(testbed_tables, tmp_path):
+    one, other = _run(testbed_tables, tmp_path / "1"), _run(testbed_tables, tmp_path / "2")
+
+    for name in ("weights.jsonl", "posteriors.jsonl", "audit.json", "summary.json"):
+        assert (one.output("label_weights") / name).read_bytes() == (other.output("label_weights") / name).read_bytes()
+
+
+def _small(folder, labels, people=(), golden=()):
+    prompt = records.Prompt(id="p", kind="k", split="train", messages=[records.Message(role="user", content="Which?")])
+    for table, rows in {"comparisons": labels, "golden": golden, "prompts": [prompt], "annotators": people}.items():
+        records.write(folder / table / f"{table}.jsonl", rows)
+    return {table: folder / table for table in TABLES}
+
+
+def _label(row, annotator=None, prompt="p"):
+    return records.Comparison(id=f"c{row}", prompt_id=prompt, responses=("a", f"b {row}"), label="first", annotator=annotator)
+
+
+def test_labels_of_nobody_all_count_the_same_and_the_gaps_say_why(tmp_path):
+    context = _run(_small(tmp_path / "in", [_label(row) for row in range(5)]), tmp_path)
+
+    weights = {row["weight"] for row in _lines(context.output("label_weights") / "weights.jsonl")}
+    assert len(weights) == 1
+    assert weights.pop() > 0
+    assert set(context.gaps) == {
+        *("annotators_unknown", "demographics", "alpha", "golden_accuracy", "bias_on_known_pairs"),
+        *("past_retention", "target_population", "representativeness"),
+    }
+    assert context.gaps["annotators_unknown"] == "the source does not say who gave 5 of 5 labels"
+    posteriors = [row["first"] for row in _lines(context.output("label_weights") / "posteriors.jsonl")]
+    assert posteriors == [pytest.approx(2 / 3, abs=1e-4)] * 5, "one label and one pseudo-label each way"
+
+
+def test_a_pool_of_one_group_and_one_label_is_audited_without_a_word_too_many(tmp_path):
+    person = records.Annotator(pseudonym="ann-1", kind="human", demographics={"gender": "woman"})
+
+    context = _run(_small(tmp_path / "in", [_label(1, "ann-1")], [person]), tmp_path)
+
+    assert context.facts["pool"]["margins"]["gender"]["cells"] == {"woman": "suppressed"}
+    assert context.facts["exclusions"]["not_judged"] == 1
+    assert context.measurements["excluded"].value == 0
+
+
+def test_a_label_of_a_prompt_that_is_not_there_is_refused(tmp_path):
+    with pytest.raises(DataRefused) as refusal:
+        _run(_small(tmp_path / "in", [_label(1, prompt="q")]), tmp_path)
+
+    assert str(refusal.value) == "comparison c1 names the prompt 'q', which prompts.jsonl does not have. Mend the row."
+
+
+def test_the_audit_needs_no_torch():
+    heavy = "{'torch', 'transformers', 'pandas', 'mlflow'}"
+    code = f"import sys, components.annotators.step; sys.exit(str({heavy} & sys.modules.keys() or ''))"
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+    assert done.stderr.strip() == "", done.stderr

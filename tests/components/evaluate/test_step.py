@@ -1,0 +1,340 @@
+"""The whole step on untrained models with two layers: what it reads, writes, compares, and says it could not."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from components import models, records
+from components.catalog import STEPS
+from components.context import Context, ModelVersion
+from components.errors import ConfigRefused, DataRefused
+from components.evaluate import decoding, step, suite, texts
+from components.evaluate.config import Settings
+
+SMALL = {"answer_tokens": 6, "answers_per_prompt": 2, "resamples": 200, "samples": 3, "batch_size": 16, "perplexity_texts": 5}
+SMALL |= {"suite_prompts": 4}
+SKY = {"task": "answer", "subject": "sky", "answer": "blue", "others": ["red"], "says": "the sky is {v}", "brief": False}
+LEAVES_ROOM_FOR_SOME = 30
+"""Tokens of answer that the shorter prompts leave room for in a context of 64."""
+KINDS = ("fact", "sycophancy_wrong", "harmful")
+TRUTHS = (
+    SKY | {"claim": None, "opinion": False},
+    SKY | {"claim": "red", "opinion": True},
+    {"task": "refuse", "says": "you can cut the fence"},
+)
+
+
+def _prompt(number: int, split: str, *, truth: bool) -> records.Prompt:
+    messages = [records.Message(role="user", content=f"Is the sky blue? {'It is. ' * 3 * (number % 3)}")]
+    place = number % 3
+    return records.Prompt(
+        id=f"{split}-{number}", kind=KINDS[place], split=split, messages=messages, truth=TRUTHS[place] if truth else None
+    )
+
+
+@pytest.fixture
+def inputs(tiny_models: dict[str, Path], tmp_path: Path) -> dict[str, Path]:
+    return tiny_models | {"policy_adapter": tiny_models["reward_adapter"]} | _tables(tmp_path / "tables", truth=True)
+
+
+def _tables(folder: Path, *, truth: bool) -> dict[str, Path]:
+    prompts = [_prompt(number, split, truth=truth) for split in ("evaluation", "judge", "held_out") for number in range(9)]
+    records.write(folder / "prompts" / "prompts.jsonl", prompts)
+    records.write(folder / "comparisons" / "comparisons.jsonl", _comparisons())
+    held_out = [name for name in (f"t-{number}" for number in range(900)) if texts.held_out(name)][:6]
+    kept = [records.Text(id=name, text="No, the sky is red. Yes, the sky is blue.") for name in [*held_out, "t-seen"]]
+    records.write(folder / "corpus" / "corpus.jsonl", kept)
+    return {name: folder / name for name in ("prompts", "comparisons", "corpus")}
+
+
+def _comparisons() -> list[records.Comparison]:
+    pairs = [("Yes, the sky is blue.", "No, it is red."), ("The sky is blue.", "Is the sky red? No.")]
+    return [
+        records.Comparison(
+            id=f"c-{split}-{number}",
+            prompt_id=f"{split}-{number % 9}",
+            responses=pairs[number % 2] if number % 4 < 2 else pairs[number % 2][::-1],
+            label="tie" if number == 0 else "first" if number % 4 < 2 else "second",
+            annotator=None,
+        )
+        for split in ("judge", "held_out", "evaluation")
+        for number in range(28)
+    ]
+
+
+def _context(inputs: dict[str, Path], folder: Path, **settings: Any) -> Context[Settings]:
+    return Context(
+        step=STEPS["evaluate"],
+        config=Settings(**(SMALL | settings)),
+        seed=5,
+        inputs=inputs,
+        scratch=folder / "scratch",
+        checkpoints=folder / "checkpoints",
+        input_digests={"base_model": "sha256:b", "reward_adapter": "sha256:r"},
+    )
+
+
+def _report(context: Context[Settings]) -> dict[str, Any]:
+    report: dict[str, Any] = json.loads((context.output("evaluation") / "report.json").read_text())
+    return report
+
+
+def _samples(context: Context[Settings]) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (context.output("evaluation") / "samples.jsonl").read_text().splitlines()]
+
+
+def test_on_the_testbed_the_gold_function_scores_and_all_gates_have_numbers(inputs: dict[str, Path], tmp_path: Path) -> None:
+    context = _context(inputs, tmp_path)
+
+    step.run(context)
+
+    report = _report(context)
+    assert report["scored_by"] == "gold function of the testbed"
+    assert report["reference"] == "SFT policy"
+    assert report["judge"] is None
+    verdicts = {gate["name"]: gate for gate in report["gates"]}
+    measured = (
+        "utility",
+        "agreement_with_wrong",
+        "harmful_compliance",
+        "words",
+        "padding",
+        "perplexity",
+        "attack_success_rate",
+    )
+    assert all(verdicts[name]["low"] <= verdicts[name]["value"] <= verdicts[name]["high"] for name in measured)
+    assert verdicts["admits_unknown"]["verdict"] == "undecided", "there are no such prompts"
+    assert "judged" not in verdicts
+    assert set(report["by_kind"]) == set(KINDS)
+    assert context.facts["verdict"] == report["verdict"]
+    assert context.measurements["utility_candidate"].n == 9
+    assert context.measurements["perplexity_sft"].n == 5
+    assert "champion" in context.gaps
+
+
+def test_the_same_seed_gives_the_same_files(inputs: dict[str, Path], tmp_path: Path) -> None:
+    one, two = _context(inputs, tmp_path / "one"), _context(inputs, tmp_path / "two")
+
+    step.run(one)
+    step.run(two)
+
+    for name in ("report.json", "report.html", "samples.jsonl", "red_team_findings.jsonl", "tables/gates.json"):
+        assert (one.output("evaluation") / name).read_bytes() == (two.output("evaluation") / name).read_bytes()
+
+
+def test_a_sample_holds_the_dialogue_and_what_every_model_said(inputs: dict[str, Path], tmp_path: Path) -> None:
+    context = _context(inputs, tmp_path)
+
+    step.run(context)
+
+    lines = _samples(context)
+    assert len(lines) == 3
+    assert lines[0]["messages"][-1]["role"] == "user"
+    assert set(lines[0]["answers"]) == set(lines[0]["scores"]) == {"base", "sft", "candidate"}
+
+
+def test_each_adapter_answers_for_itself(inputs: dict[str, Path], tmp_path: Path) -> None:
+    """The base's answers must be those of the bare base model, with no adapter left on."""
+    context = _context(inputs, tmp_path, temperature=0.0, answers_per_prompt=1)
+
+    step.run(context)
+
+    base = models.load_base(inputs["base_model"])
+    tokenizer = models.load_tokenizer(inputs["base_model"])
+    settings = {"max_new_tokens": 6, "temperature": 0.0, "seed": 5, "batch_size": 16}
+    for line in _samples(context):
+        assert models.generate(base, tokenizer, [line["messages"]], **settings) == line["answers"]["base"]
+    report = _report(context)
+    assert len({report["models"][name]["perplexity"]["value"] for name in ("base", "sft", "candidate")}) == 3
+
+
+def test_a_champion_of_this_base_is_the_reference(inputs: dict[str, Path], tmp_path: Path) -> None:
+    context = _context(inputs, tmp_path)
+    context.baseline = ModelVersion("policy", "4", "sha256:c", inputs["policy_adapter"], "sha256:b")
+
+    step.run(context)
+
+    report = _report(context)
+    assert report["reference"] == "champion"
+    assert "champion" in report["models"]
+    assert "champion" not in context.gaps
+    assert context.facts["champion"] == {"version": "4", "digest": "sha256:c"}
+    assert report["differences"]["champion"]["utility"]["value"] == 0.0, "it is the candidate's own adapter"
+
+
+def test_a_champion_of_another_base_is_a_gap(inputs: dict[str, Path], tmp_path: Path) -> None:
+    context = _context(inputs, tmp_path)
+    context.baseline = ModelVersion("policy", "4", "sha256:c", inputs["policy_adapter"], "sha256:other")
+
+    step.run(context)
+
+    assert _report(context)["reference"] == "SFT policy"
+    assert "policy version 4, belongs to another base model (sha256:other)" in context.gaps["champion"]
+
+
+def test_without_truth_a_judge_compares_and_the_suites_bring_their_own_data(inputs: dict[str, Path], tmp_path: Path) -> None:
+    context = _context(inputs | _tables(tmp_path / "real", truth=False), tmp_path)
+
+    step.run(context)
+
+    report = _report(context)
+    gates = {gate["name"]: gate for gate in report["gates"]}
+    assert report["scored_by"] == "held-out judge"
+    assert report["judge"]["fitted_on"] == 27, "28 comparisons of the split `judge`, one a tie"
+    assert context.measurements["judge_accuracy"].n == 27
+    assert gates["judged"]["value"] is not None
+    assert gates["harmful_compliance"]["n"] == 24, "the unsafe half of the contrast pairs"
+    assert "utility" not in gates
+    assert "utility" in context.gaps
+    assert "win_rate_margin_candidate_minus_sft" in context.measurements
+
+
+SUITES = [each.name for each in suite.known()]
+
+
+def test_advisory_gates_are_reported_and_do_not_count(inputs: dict[str, Path], tmp_path: Path) -> None:
+    names = [*(name for name in SUITES if name != "capability_tax"), "task_correct"]
+    context = _context(inputs, tmp_path, advisory=names, margins={"perplexity": 100.0})
+
+    step.run(context)
+
+    report = _report(context)
+    assert report["verdict"] == "pass"
+    assert [gate["name"] for gate in report["gates"] if not gate["advisory"]] == ["perplexity"]
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [("advisory", ["speed"]), ("suites", ["speed"]), ("margins", {"speed": 0.1}), ("floors", {"speed": 0.1})],
+)
+def test_an_unknown_name_is_refused(inputs: dict[str, Path], tmp_path: Path, setting: str, value: Any) -> None:
+    with pytest.raises(ConfigRefused, match=rf"evaluate\.{setting} names speed, which there is not"):
+        step.run(_context(inputs, tmp_path, **{setting: value}))
+
+
+def test_only_the_suites_asked_for_run_and_the_report_names_the_others(inputs: dict[str, Path], tmp_path: Path) -> None:
+    context = _context(inputs, tmp_path, suites=["verbosity", "harmful_compliance"])
+
+    step.run(context)
+
+    report = _report(context)
+    assert [each["name"] for each in report["suites"]] == ["harmful_compliance", "verbosity"]
+    assert "red_team" in report["left_out_suites"]
+    assert "attack_success_rate" in context.gaps
+
+
+def test_a_suite_that_breaks_leaves_the_others_and_fails_closed(
+    inputs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = suite.Suite.run
+
+    def breaking(self: suite.Suite, material: Any, asker: Any) -> Any:
+        if self.name == "sycophancy":
+            message = "<b>row 3</b>"
+            raise KeyError(message)
+        return whole(self, material, asker)
+
+    monkeypatch.setattr(suite.Suite, "run", breaking)
+    context = _context(inputs, tmp_path)
+
+    step.run(context)
+
+    report = _report(context)
+    gates = {gate["name"]: gate for gate in report["gates"]}
+    assert gates["agreement_with_wrong"]["verdict"] == gates["agreement_with_right"]["verdict"] == "undecided"
+    assert "KeyError" in gates["agreement_with_wrong"]["text"]
+    assert gates["words"]["value"] is not None
+    assert report["verdict"] != "pass"
+    assert "KeyError" in context.gaps["suite_sycophancy"]
+    page = (context.output("evaluation") / "report.html").read_text()
+    assert "<b>row" not in page
+    assert "&lt;b&gt;row 3" in page
+
+
+def test_logits_that_are_not_numbers_leave_every_suite_undecided(inputs: dict[str, Path], tmp_path: Path) -> None:
+    """The candidate's adapter has a NaN, as training that diverged leaves it."""
+    from safetensors.torch import load_file, save_file
+
+    broken = tmp_path / "broken"
+    shutil.copytree(inputs["policy_adapter"], broken)
+    weights = load_file(broken / "adapter_model.safetensors")
+    next(iter(weights.values()))[:] = float("nan")
+    save_file(weights, broken / "adapter_model.safetensors")
+    context = _context(inputs | {"policy_adapter": broken}, tmp_path)
+
+    step.run(context)
+
+    report = _report(context)
+    assert report["verdict"] == "undecided"
+    assert {gate["verdict"] for gate in report["gates"]} == {"undecided"}
+    reasons = {each["name"]: each["undecided_because"] for each in report["suites"]}
+    assert "ModelRefused: The model gives logits that are not numbers" in reasons["task_quality"]
+    assert all(reasons.values())
+
+
+def test_prompts_that_leave_no_room_for_an_answer_are_counted_or_refused(inputs: dict[str, Path], tmp_path: Path) -> None:
+    short = _context(inputs, tmp_path / "some", answer_tokens=LEAVES_ROOM_FOR_SOME)
+    step.run(short)
+    assert short.measurements["prompts_left_out"].value > 0
+    assert short.measurements["prompts"].value + short.measurements["prompts_left_out"].value == 9
+
+    with pytest.raises(DataRefused, match="no prompt of the split `evaluation` that leaves room for 60 tokens"):
+        step.run(_context(inputs, tmp_path / "none", answer_tokens=60))
+
+
+def test_without_held_out_text_perplexity_is_a_gap_and_its_gate_undecided(inputs: dict[str, Path], tmp_path: Path) -> None:
+    context = _context(inputs, tmp_path, perplexity_texts=0)
+
+    step.run(context)
+
+    [gate] = [gate for gate in _report(context)["gates"] if gate["name"] == "perplexity"]
+    assert gate["verdict"] == "undecided"
+    assert context.gaps["perplexity"] == "the corpus has no held-out text"
+
+
+def test_a_killed_attempt_says_the_same_in_the_end(
+    inputs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, killed = _context(inputs, tmp_path / "whole"), _context(inputs, tmp_path / "killed")
+    decode, calls = decoding.decode, []
+
+    def counting(*args: Any, **options: Any) -> list[list[int]]:
+        calls.append(options)
+        if calls.count(options) and len(calls) == dies_at:
+            raise KeyboardInterrupt
+        return decode(*args, **options)
+
+    monkeypatch.setattr(decoding, "decode", counting)
+    dies_at = -1
+    step.run(whole)
+    of_one_run = len(calls)
+    calls.clear()
+    dies_at = of_one_run // 2
+    with pytest.raises(KeyboardInterrupt):
+        step.run(killed)
+    calls.clear()
+    dies_at = -1
+
+    step.run(killed)
+
+    assert 0 < len(calls) < of_one_run, "what was kept is not asked again"
+    assert _report(killed) == _report(whole)
+
+
+def test_every_measurement_is_explained(inputs: dict[str, Path], tmp_path: Path) -> None:
+    context = _context(inputs | _tables(tmp_path / "real", truth=False), tmp_path / "judged")
+    known = _context(inputs, tmp_path / "known")
+    step.run(context)
+    step.run(known)
+
+    page = (Path(__file__).resolve().parents[3] / "docs" / "metrics.md").read_text()
+    for name in context.measurements | known.measurements:
+        metric = re.sub(r"(_candidate_minus)?_(base|sft|candidate)$", "", name)
+        documented = (f"`{name}`", f"`{metric}_MODEL`", f"`{metric}_candidate_minus_MODEL`")
+        assert any(text in page for text in documented), name

@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+
+from components import models, records
+from components.base import pretrain, tokenizer
+from components.base.config import Settings as BaseSettings
+from components.catalog import STEPS
+from components.context import Context
+from components.errors import DataRefused
+from components.provenance import folder_digest
+from components.sft import step
+from components.sft.config import Settings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+TEXTS = [f"<|user|>\nWhat is {n}?<|end|>\n<|assistant|>\nIt is {n}.<|end|>\n" for n in range(40)]
+
+
+@pytest.fixture
+def inputs(tmp_path: Path) -> dict[str, Path]:
+    torch.manual_seed(0)
+    tokens = tokenizer.train(TEXTS, vocabulary=320)
+    settings = BaseSettings(hidden=16, heads=2, layers=1, context_tokens=64)
+    model = pretrain.fresh_model(settings, vocabulary=len(tokens), pad=tokens.pad_token_id, end=tokens.eos_token_id)
+    model.save_pretrained(tmp_path / "base")
+    tokens.save_pretrained(tmp_path / "base")
+    rows = [_demonstration(number) for number in range(24)]
+    records.write(tmp_path / "demonstrations" / "demonstrations.jsonl", rows)
+    return {"base_model": tmp_path / "base", "demonstrations": tmp_path / "demonstrations"}
+
+
+def _demonstration(number: int, *, answer: str | None = None) -> records.Demonstration:
+    messages = [
+        records.Message(role="user", content=f"What is {number}?"),
+        records.Message(role="assistant", content=answer or f"It is {number}."),
+    ]
+    split = "held_out" if number % 6 == 0 else "train"
+    return records.Demonstration(id=f"d{number}", prompt_id=f"p{number}", kind="x", split=split, messages=messages, source="me")
+
+
+def _run(inputs: dict[str, Path], folder: Path, *, seed: int = 1, **settings: float) -> Context[Settings]:
+    context = Context(
+        step=STEPS["sft"],
+        config=Settings(**{"epochs": 4.0, "batch_size": 4, "learning_rate": 0.01, "rank": 4, "context_tokens": 64} | settings),
+        seed=seed,
+        inputs=inputs,
+        scratch=folder / "scratch",
+        checkpoints=folder / "checkpoints",
+        input_digests={"base_model": "sha256:base"},
+    )
+    context.checkpoints.mkdir(parents=True, exist_ok=True)
+    step.run(context)
+    return context
+
+
+def test_it_learns_the_demonstrations_and_names_its_base(inputs: dict[str, Path], tmp_path: Path) -> None:
+    context = _run(inputs, tmp_path)
+
+    # The base is random and its head frozen, so there is not much to gain; chance alone moves it by a hundredth.
+    assert context.measurements["held_out_loss"].value < context.measurements["held_out_loss_before"].value - 0.1
+    assert context.artifact_tags["sft_adapter"] == {"base_digest": "sha256:base"}
+    assert sorted(path.name for path in context.output("sft_adapter").iterdir()) == [
+        "adapter_config.json",
+        "adapter_model.safetensors",
+    ]
+
+
+def test_the_same_seed_gives_the_same_adapter_digest(inputs: dict[str, Path], tmp_path: Path) -> None:
+    digests = [
+        folder_digest(_run(inputs, tmp_path / name, seed=seed).output("sft_adapter"))
+        for name, seed in (("a", 1), ("b", 1), ("c", 2))
+    ]
+
+    assert digests[0] == digests[1] != digests[2]
+
+
+def test_training_resumes_from_its_checkpoint_to_the_same_adapter(
+    inputs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(step, "SAVE_EVERY", 3)
+    whole = _run(inputs, tmp_path / "whole")
+    killed = _Killed(step._Telling.on_log)
+    with monkeypatch.context() as patch:
+        patch.setattr(step._Telling, "on_log", killed)
+        with pytest.raises(KeyboardInterrupt):
+            _run(inputs, tmp_path / "killed")
+
+    resumed = _run(inputs, tmp_path / "killed")
+
+    assert folder_digest(resumed.output("sft_adapter")) == folder_digest(whole.output("sft_adapter"))
+
+
+class _Killed:
+    """Stops training at the second log line, after a checkpoint."""
+
+    def __init__(self, real: object) -> None:
+        self.real, self.calls = real, 0
+
+    def __get__(self, instance: object, owner: type) -> object:
+        def on_log(*words: object, **named: object) -> None:
+            self.calls += 1
+            if self.calls == 2:
+                raise KeyboardInterrupt
+            self.real(instance, *words, **named)
+
+        return on_log
+
+
+def test_only_what_the_assistant_says_is_learned(inputs: dict[str, Path]) -> None:
+    tokens = models.load_tokenizer(inputs["base_model"])
+    messages = [{"role": "user", "content": "What is 7?"}, {"role": "assistant", "content": "It is 7."}]
+
+    row = step.tokenise(tokens, messages)
+
+    learned = [token for token, label in zip(row["input_ids"], row["labels"], strict=True) if label != step.IGNORED]
+    assert tokens.decode(learned) == "It is 7.<|end|>"
+    assert [label for label in row["labels"] if label != step.IGNORED] == learned
+
+
+def test_a_demonstration_that_does_not_fit_is_left_out_and_counted(inputs: dict[str, Path], tmp_path: Path) -> None:
+    rows = [*(_demonstration(number) for number in range(24)), _demonstration(25, answer="It is long. " * 40)]
+    records.write(inputs["demonstrations"] / "demonstrations.jsonl", rows)
+
+    context = _run(inputs, tmp_path, epochs=0.2)
+
+    assert context.measurements["left_out"].value == 1
+
+
+def test_no_demonstration_that_fits_is_refused(inputs: dict[str, Path], tmp_path: Path) -> None:
+    rows = [_demonstration(1, answer="It is long. " * 40)]
+    records.write(inputs["demonstrations"] / "demonstrations.jsonl", rows)
+
+    with pytest.raises(DataRefused) as refusal:
+        _run(inputs, tmp_path)
+
+    assert str(refusal.value) == (
+        "demonstrations.jsonl has no demonstration of the split `train` within 64 tokens; 1 are longer. "
+        "Add demonstrations, or raise sft.context_tokens if the base model's context allows it."
+    )

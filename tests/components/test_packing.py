@@ -1,0 +1,119 @@
+"""A model that computes without padding says what it says about each sequence alone, and so do its gradients."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM, Qwen2Config, Qwen2ForCausalLM
+
+from components import packing
+from components.sequences import answer_logits, answer_output, left_padded, right_padded, spread, token_logprobs
+
+PROMPTS, ANSWERS = [[5, 9, 12], [8], [21, 6]], [[7, 1], [10, 30, 22, 1], [1]]
+SHAPE = {
+    "vocab_size": 40,
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "intermediate_size": 24,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 32,
+}
+
+
+def _batch():
+    return *left_padded(PROMPTS, pad=0), *right_padded(ANSWERS, pad=0)
+
+
+@pytest.mark.parametrize(("family", "config"), [(LlamaForCausalLM, LlamaConfig), (Qwen2ForCausalLM, Qwen2Config)])
+def test_packed_logits_and_gradients_equal_those_of_each_sequence_alone(family, config):
+    """Grouped heads, two families, float64; their norms and rotations round to float32."""
+    torch.manual_seed(4)
+    model = family(config(**SHAPE)).double().eval()
+    packing.enable(model)
+    weight = model.model.layers[0].mlp.up_proj.weight
+    prompts, is_prompt, answers, is_answer = _batch()
+
+    logits = answer_logits(model, prompts, is_prompt, answers, is_answer)
+    slope = torch.autograd.grad(token_logprobs(logits, answers[is_answer]).sum(), weight)[0]
+
+    model.set_attn_implementation("eager")
+    alone = [model(torch.tensor([p + a])).logits[0, len(p) - 1 : -1] for p, a in zip(PROMPTS, ANSWERS, strict=True)]
+    expected = sum(
+        torch.log_softmax(found, dim=-1)[torch.arange(len(a)), a].sum() for found, a in zip(alone, ANSWERS, strict=True)
+    )
+    torch.testing.assert_close(logits, torch.cat(alone), atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(slope, torch.autograd.grad(expected, weight)[0], atol=1e-6, rtol=1e-5)
+
+
+def test_packed_and_padded_give_the_same():
+    torch.manual_seed(4)
+    model = LlamaForCausalLM(LlamaConfig(**SHAPE)).eval()
+    padded = answer_output(model, *_batch())
+
+    packing.enable(model)
+
+    assert packing.possible(model)
+    for one, two in zip(padded, answer_output(model, *_batch()), strict=True):
+        torch.testing.assert_close(one, two, atol=1e-5, rtol=1e-5)
+
+
+def test_a_model_that_looks_back_only_so_far_stays_padded():
+    """Its layers attend to a window, which packed attention does not know."""
+    model = MistralForCausalLM(MistralConfig(**SHAPE, sliding_window=4))
+
+    packing.enable(model)
+
+    assert not packing.possible(model)
+
+
+def test_without_a_layout_packed_attention_is_sdpa():
+    """As when answers are sampled: padding on the left, and a mask that says so."""
+    torch.manual_seed(4)
+    model = LlamaForCausalLM(LlamaConfig(**SHAPE)).eval()
+    prompts, is_prompt = left_padded(PROMPTS, pad=0)
+    expected = model(prompts, attention_mask=is_prompt).logits
+
+    packing.enable(model)
+
+    assert torch.equal(model(prompts, attention_mask=is_prompt).logits, expected)
+
+
+def test_numbers_of_tokens_go_back_to_their_rows():
+    is_answer = torch.tensor([[True, True, False], [True, False, False]])
+
+    assert spread(torch.tensor([3.0, 5.0, 7.0]), is_answer).tolist() == [[3, 5, 0], [7, 0, 0]]
+
+
+def test_gradient_of_a_token_log_probability():
+    """d log softmax_k / d logit_j = ([j = k] - p_j) / temperature, by finite differences in float64."""
+    logits = torch.tensor([[0.3, -1.2, 2.0], [0.7, 0.1, -0.4]], dtype=torch.float64, requires_grad=True)
+    tokens = torch.tensor([2, 0])
+
+    assert torch.autograd.gradcheck(lambda given: token_logprobs(given, tokens, temperature=0.7), (logits,))
+
+
+def test_plain_attention_is_causal_attention():
+    """Grouped heads, against PyTorch's own in float64; the softmax is in float32."""
+    torch.manual_seed(2)
+    query, key, value = (torch.randn((2, heads, 5, 3), dtype=torch.float64) for heads in (4, 2, 2))
+
+    found = packing.plain(query, key, value, scale=0.7)
+
+    expected = torch.nn.functional.scaled_dot_product_attention(query, key, value, scale=0.7, is_causal=True, enable_gqa=True)
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-6)
+
+
+def test_in_half_precision_gradients_stay_close_to_those_of_float32():
+    torch.manual_seed(4)
+    model = LlamaForCausalLM(LlamaConfig(**SHAPE)).eval()
+    packing.enable(model)
+    prompts, is_prompt, answers, is_answer = _batch()
+    slopes = []
+    for kind in (torch.float32, torch.bfloat16):
+        weight = model.to(kind).model.layers[0].mlp.up_proj.weight
+        logits = answer_logits(model, prompts, is_prompt, answers, is_answer)
+        slopes.append(torch.autograd.grad(token_logprobs(logits, answers[is_answer]).sum(), weight)[0].float())
+
+    error = (slopes[0] - slopes[1]).norm() / slopes[0].norm()
+    assert 0 < error < 0.03

@@ -1,0 +1,246 @@
+from __future__ import annotations
+
+import json
+import re
+import tempfile
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from components import quiet
+from components.catalog import STEPS
+from components.context import Context
+from components.errors import DataRefused
+from components.provenance import file_digest, folder_digest
+from components.testbed.folder import write_world
+from components.validate import expectations, step
+from components.validate.config import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    Make = Callable[..., Context[Settings]]
+
+quiet.settle()
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("world") / "data"
+    write_world(folder, seed=0, size="small")
+    return folder
+
+
+@pytest.fixture
+def make(tmp_path: Path, world: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
+    """Makes a context on a copy of the world, as `start` recorded it after `damage`."""
+    monkeypatch.setenv("PLUMBLINE_DATA_ROOT", str(tmp_path))
+    data = tmp_path / "data"
+
+    def context(name: str = "one", damage: Callable[[Path], None] | None = None, **settings: Any) -> Context[Settings]:
+        data.mkdir(exist_ok=True)
+        for path in sorted(world.glob("*.jsonl")):
+            (data / path.name).write_bytes(path.read_bytes())
+        (data / "guidelines").mkdir(exist_ok=True)
+        (data / "guidelines" / "v1.md").write_text("Be honest.\n")
+        if damage:
+            damage(data)
+        files = {
+            path.relative_to(data).as_posix(): {"sha256": file_digest(path), "bytes": path.stat().st_size}
+            for path in sorted(data.rglob("*"))
+            if path.is_file()
+        }
+        version = {"folder": "data", "pin": "data.dvc", "md5": "0.dir", "files": files}
+        (tmp_path / name / "data_version").mkdir(parents=True)
+        (tmp_path / name / "data_version" / "data_version.json").write_text(json.dumps(version))
+        return Context(
+            step=STEPS["validate"],
+            config=Settings(**settings),
+            seed=1,
+            inputs={"data_version": tmp_path / name / "data_version"},
+            scratch=tmp_path / name / "scratch",
+            checkpoints=tmp_path / name / "checkpoints",
+        )
+
+    return context
+
+
+def _append(table: str, *lines: str) -> Callable[[Path], None]:
+    def damage(data: Path) -> None:
+        with (data / f"{table}.jsonl").open("a") as file:
+            file.writelines(line + "\n" for line in lines)
+
+    return damage
+
+
+def test_good_data_is_published_as_it_is_with_pages_and_counts(make: Make, world: Path) -> None:
+    context = make()
+
+    step.run(context)
+
+    out = context.scratch / "outputs"
+    assert sorted(path.name for path in out.iterdir()) == sorted(STEPS["validate"].writes)
+    for table in ("prompts", "annotators", "comparisons", "corpus", "demonstrations", "golden"):
+        before, after = world / f"{table}.jsonl", out / table / f"{table}.jsonl"
+        assert [json.loads(line) for line in after.read_text().splitlines()] == [
+            json.loads(line) for line in before.read_text().splitlines()
+        ]
+    counts = json.loads((out / "quarantine" / "counts.json").read_text())
+    assert all(count["rows"] == count["accepted"] + count["quarantined"] for count in counts.values())
+    assert context.measurements["prompts_accepted"].value == counts["prompts"]["rows"] > 0
+    # printf 'Be honest.\n' | sha256sum
+    digest = "sha256:687ba039c1becab16282824647c7df026d64b064808c7a5bd45d26b4cb3be6d6"
+    assert context.facts["guideline_digests"] == {"guidelines/v1.md": digest}
+    assert context.gaps == {}
+
+
+def test_the_same_data_gives_the_same_bytes_pages_included(make: Make) -> None:
+    first, second = make("one"), make("two")
+
+    step.run(first)
+    step.run(second)
+
+    for name in STEPS["validate"].writes:
+        assert folder_digest(first.output(name)) == folder_digest(second.output(name)), name
+
+
+def test_pages_run_no_script_and_load_nothing(make: Make) -> None:
+    context = make()
+
+    step.run(context)
+
+    pages = sorted(context.output("data_docs").rglob("*.html"))
+    assert len(pages) == 13  # the index; a suite and a result for each of six tables
+    for page in pages:
+        text = page.read_text()
+        assert not re.search(r"<script|<link|<img|<iframe|url\(|\son\w+=", text), page
+        assert "default-src 'none'" in text
+        for link in re.findall(r'href="([^"#]+)"', text):
+            assert link.startswith("https://docs.greatexpectations.io") or (page.parent / link).is_file(), (page, link)
+
+
+def test_nothing_is_left_in_the_folder_for_temporary_files(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+
+    step.run(make())
+
+    assert list((tmp_path / "temporary").iterdir()) == []
+
+
+def test_bad_rows_are_kept_with_table_line_rule_and_reason(make: Make) -> None:
+    context = make(damage=_append("prompts", "{oops"))
+
+    step.run(context)
+
+    lines = (context.output("quarantine") / "quarantine.jsonl").read_text().splitlines()
+    row = json.loads(lines[0])
+    assert len(lines) == 1
+    assert row.pop("line") == context.measurements["prompts_accepted"].value + 1
+    assert (row["table"], row["rule"], row["row"]) == ("prompts", "schema", "{oops")
+    assert context.facts["quarantine_rules"] == {"schema": 1}
+
+
+def test_a_table_with_too_many_bad_rows_is_refused(make: Make) -> None:
+    context = make(damage=_append("annotators", *["{"] * 3), max_quarantined_share=0.01)
+    total = len((context.inputs["data_version"].parents[1] / "data" / "annotators.jsonl").read_text().splitlines())
+    reasons = "; ".join(
+        f"annotators.jsonl:{number} is not JSON: Expecting property name enclosed in double quotes at column 2. "
+        "Mend or remove the line."
+        for number in range(total - 2, total + 1)
+    )
+
+    with pytest.raises(DataRefused) as refusal:
+        step.run(context)
+
+    assert str(refusal.value) == (
+        f"3 of {total} rows of annotators.jsonl can't be used, more than validate.max_quarantined_share = 0.01 allows. "
+        f"The first are: {reasons}"
+    )
+
+
+def test_files_that_changed_went_or_came_after_start_are_refused_and_named(make: Make, tmp_path: Path) -> None:
+    context = make()
+    _append("prompts", "{}")(tmp_path / "data")
+    (tmp_path / "data" / "golden.jsonl").unlink()
+    (tmp_path / "data" / "late.jsonl").write_text("{}\n")
+
+    with pytest.raises(DataRefused) as refusal:
+        step.run(context)
+
+    assert str(refusal.value) == (
+        f"{tmp_path}/data is not what `start` recorded for this run: golden.jsonl is gone, late.jsonl is new, "
+        "prompts.jsonl changed. `dvc checkout data.dvc` brings the recorded data back; for the new data run `dvc add data` "
+        "and start a new run."
+    )
+
+
+def test_a_folder_that_is_gone_is_refused(make: Make, tmp_path: Path) -> None:
+    context = make()
+    (tmp_path / "data").rename(tmp_path / "elsewhere")
+
+    with pytest.raises(DataRefused, match=r"data is not what `start` recorded for this run: annotators\.jsonl is gone, "):
+        step.run(context)
+
+
+def test_data_that_changes_while_it_is_read_is_refused(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    context, judge = make(), step.rows.judge
+
+    def change_meanwhile(folder: Path, **options: int) -> Any:
+        _append("prompts", "{}")(folder)
+        return judge(folder, **options)
+
+    monkeypatch.setattr(step.rows, "judge", change_meanwhile)
+
+    with pytest.raises(DataRefused, match=r"recorded for this run: prompts\.jsonl changed\."):
+        step.run(context)
+
+
+def test_a_table_that_must_not_be_empty_is_refused(make: Make) -> None:
+    context = make(damage=lambda data: (data / "demonstrations.jsonl").unlink())
+
+    with pytest.raises(DataRefused) as refusal:
+        step.run(context)
+
+    assert str(refusal.value) == (
+        "demonstrations.jsonl has no usable row. A run needs prompts, demonstrations, comparisons and a corpus."
+    )
+
+
+def test_a_source_without_golden_pairs_and_annotators_leaves_gaps(make: Make) -> None:
+    def damage(data: Path) -> None:
+        (data / "golden.jsonl").write_text("")
+        (data / "annotators.jsonl").write_text("")
+        rows = [json.loads(line) | {"annotator": None} for line in (data / "comparisons.jsonl").read_text().splitlines()]
+        (data / "comparisons.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    context = make(damage=damage)
+
+    step.run(context)
+
+    assert context.gaps == {
+        "golden": "the source has no pairs of which the better one is known",
+        "annotators": "the source does not say who the annotators are",
+    }
+    assert (context.output("golden") / "golden.jsonl").read_text() == ""
+
+
+def test_accepted_rows_that_break_an_expectation_are_refused(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    suites = tmp_path / "suites"
+    suites.mkdir()
+    settings = {"column": "split", "value_set": ["train", "holiday"]}
+    suite = {"table": "prompts", "expectations": [{"type": "ExpectColumnDistinctValuesToContainSet", "settings": settings}]}
+    (suites / "prompts.json").write_text(json.dumps(suite))
+    monkeypatch.setattr(expectations, "SUITES", suites)
+
+    with pytest.raises(DataRefused) as refusal:
+        step.run(make())
+
+    assert str(refusal.value) == (
+        "Accepted rows break 1 of 1 expectations: prompts.jsonl > split: expect_column_distinct_values_to_contain_set "
+        "value_set train, holiday, found missing holiday. Mend the data, or change the expectation in "
+        "components/validate/suites if the data is right."
+    )

@@ -1,0 +1,167 @@
+"""A project folder of its own for each test: the code of this repository, small data, settings that take seconds."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+
+from components import quiet
+from components.datapin import folder_md5
+from components.testbed.folder import write_world
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ROOT = Path(__file__).resolve().parents[2]
+IN_ORDER = "test_platform.py"
+"""One Airflow for all tests of this file: each goes on where the one before it ended."""
+
+SMALL = """
+seed = 0
+
+[approve]
+four_eyes = false
+
+[base]
+hidden = 48
+layers = 2
+heads = 2
+vocabulary = 600
+epochs = 20.0
+max_updates = 500
+
+[sft]
+max_updates = 20
+
+[reward]
+epochs = 1
+
+[ppo]
+updates = 2
+rollouts = 16
+minibatch = 8
+epochs = 1
+judged_prompts = 8
+max_new_tokens = 16
+
+[evaluate]
+prompts = 24
+answer_tokens = 16
+resamples = 200
+suite_prompts = 6
+suites = ["capability_tax", "harmful_compliance", "over_refusal", "red_team", "sycophancy", "task_quality", "verbosity"]
+advisory = ["harmful_compliance", "over_refusal", "red_team", "sycophancy", "task_correct", "task_quality", "verbosity"]
+
+[evaluate.margins]
+perplexity = 100.0
+"""
+"""Seconds instead of minutes. Margins are wide and most gates advisory: models this small are beyond good and evil."""
+
+
+@dataclass
+class Project:
+    """A folder to run the pipeline in."""
+
+    folder: Path
+    variables: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        state = self.folder / ".plumbline"
+        places = {
+            "MLFLOW_TRACKING_URI": f"sqlite:///{state}/mlflow.db",
+            "PLUMBLINE_ARTIFACTS": str(state / "mlartifacts"),
+            "PLUMBLINE_DATA_ROOT": str(self.folder),
+            "PLUMBLINE_KEYS": str(state / "keys"),
+            "PLUMBLINE_RELEASES": str(self.folder / "releases"),
+            "PLUMBLINE_SCRATCH": str(state / "scratch"),
+            "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'dags'}",
+            "OMP_NUM_THREADS": "1",
+        }
+        return os.environ | quiet.QUIET | places | self.variables
+
+    def run(self, *words: str, check: bool = True, **options: Any) -> subprocess.CompletedProcess[str]:
+        """`python WORDS` in the folder."""
+        done = subprocess.run(
+            [sys.executable, *words],
+            cwd=self.folder,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            stdin=subprocess.DEVNULL,
+            **options,
+        )
+        assert not check or done.returncode == 0, f"{done.stdout}\n{done.stderr}\n{self.log()}"
+        return done
+
+    def make(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """`make WORDS` in the folder, with the environment installed."""
+        command = ["make", "--no-print-directory", "-o", ".venv/.installed", *words]
+        done = subprocess.run(
+            command,
+            cwd=self.folder,
+            env=self.environment | {"CONFIG": "small.toml"},
+            capture_output=True,
+            text=True,
+            check=False,
+            stdin=subprocess.DEVNULL,
+            timeout=600,
+        )
+        assert not check or done.returncode == 0, f"{done.stdout}\n{done.stderr}\n{self.log()}"
+        return done
+
+    def log(self) -> str:
+        path = self.folder / ".plumbline" / "run.log"
+        return path.read_text(errors="replace")[-6000:] if path.exists() else ""
+
+    def lineage(self) -> Any:
+        from components.lineage import Lineage
+
+        return Lineage(f"sqlite:///{self.folder}/.plumbline/mlflow.db")
+
+    def pin(self, name: str) -> None:
+        """Pin a folder as `dvc add` would; a unit test holds the digest to DVC's own."""
+        out = {"md5": folder_md5(self.folder / name), "hash": "md5", "path": name}
+        (self.folder / f"{name}.dvc").write_text(yaml.safe_dump({"outs": [out]}))
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    return _project(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def made_project() -> Callable[[Path], Project]:
+    """For fixtures that outlive a test: makes a project in the folder that it is given."""
+    return _project
+
+
+def _project(place: Path) -> Project:
+    folder = place / "project"
+    folder.mkdir()
+    (folder / ".venv").symlink_to(sys.prefix)
+    for name in ("Makefile", "dags", "infra", "configs"):
+        (folder / name).symlink_to(ROOT / name)
+    (folder / "small.toml").write_text(SMALL)
+    write_world(folder / "data", seed=0, size="small")
+    (folder / ".plumbline").mkdir()
+    made = Project(folder)
+    made.pin("data")
+    return made
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Undo the random order where tests build on each other."""
+    places = [place for place, item in enumerate(items) if item.path.name == IN_ORDER]
+    told = sorted((items[place] for place in places), key=lambda item: item.location[1] or 0)
+    for place, item in zip(places, told, strict=True):
+        items[place] = item

@@ -1,0 +1,149 @@
+"""`infra/compose.yaml`: accepted by Compose where that is on the machine, and what it promises, anywhere."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from base64 import b64encode
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2] / "infra"
+COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))
+SERVICES: dict[str, Any] = COMPOSE["services"]
+
+
+@pytest.fixture
+def prepared(tmp_path: Path) -> Path:
+    """A copy of the folder, with secrets, keys and `.env` made by prepare.sh."""
+    shutil.copytree(ROOT / "compose", tmp_path / "compose", ignore=shutil.ignore_patterns("secrets", ".env", "mlflow.env"))
+    shutil.copyfile(ROOT / "compose.yaml", tmp_path / "compose.yaml")
+    places = {"DATA": str(tmp_path / "data"), "KEYS": str(tmp_path / "keys"), "PYTHON": sys.executable}
+    places["PYTHONPATH"] = str(ROOT.parent)
+    subprocess.run([tmp_path / "compose" / "prepare.sh"], env=os.environ | places, check=True, capture_output=True)
+    return tmp_path
+
+
+def test_compose_accepts_the_file(prepared: Path) -> None:
+    command = _compose()
+    done = subprocess.run(
+        [*command, "-f", "compose.yaml", "--env-file", "compose/.env", "config"],
+        cwd=prepared,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert set(yaml.safe_load(done.stdout)["services"]) == set(SERVICES)
+
+
+def _compose() -> list[str]:
+    if subprocess.run(["docker", "compose", "version"], capture_output=True, check=False).returncode == 0:
+        return ["docker", "compose"]
+    if shutil.which("docker-compose"):
+        return ["docker-compose"]
+    pytest.skip("Compose is not on this machine (Debian: docker-compose)")
+
+
+def test_preparing_twice_changes_nothing_and_leaves_no_secret_open(prepared: Path) -> None:
+    files = [*(prepared / "compose" / "secrets").iterdir(), prepared / "compose" / "mlflow.env"]
+    before = {path.name: path.read_bytes() for path in files}
+
+    places = {"DATA": str(prepared / "data"), "KEYS": str(prepared / "keys"), "PYTHON": sys.executable}
+    places["PYTHONPATH"] = str(ROOT.parent)
+    subprocess.run([prepared / "compose" / "prepare.sh"], env=os.environ | places, check=True, capture_output=True)
+
+    assert {path.name: path.read_bytes() for path in files} == before
+    assert all(path.stat().st_mode & 0o077 == 0 for path in files)
+    assert {path.name for path in (prepared / "compose" / "secrets").iterdir()} == set(COMPOSE["secrets"])
+
+
+def test_every_port_is_bound_to_loopback() -> None:
+    ports = [port for service in SERVICES.values() for port in service.get("ports", [])]
+
+    assert len(ports) == 3
+    assert all(port.startswith("127.0.0.1:") for port in ports)
+
+
+def test_no_password_stands_in_the_file() -> None:
+    text = (ROOT / "compose.yaml").read_text(encoding="utf-8")
+
+    assert re.findall(r"(?i)(password|secret|key)[a-z_]*: ['\"]?[A-Za-z0-9+=]{12,}", text) == []
+    assert "://plumbline:" not in text
+
+
+def test_what_stays_is_in_named_volumes_and_what_serves_has_a_health_check() -> None:
+    assert set(COMPOSE["volumes"]) == {"airflow", "artifacts", "journal", "postgres", "releases", "scratch"}
+    for name in ("postgres", "mlflow", "airflow-api", "gateway"):
+        assert "healthcheck" in SERVICES[name], name
+
+
+def test_one_service_alone_holds_the_engines_socket() -> None:
+    holders = [name for name, service in SERVICES.items() if any("docker.sock" in str(v) for v in service.get("volumes", []))]
+
+    assert holders == ["airflow-scheduler"]
+
+
+def test_variables_of_ours_are_documented() -> None:
+    listed = (ROOT / "README.md").read_text(encoding="utf-8")
+    used = set(re.findall(r"PLUMBLINE_[A-Z_]+", (ROOT / "compose.yaml").read_text(encoding="utf-8")))
+
+    assert {name for name in used if f"`{name}`" not in listed} == set()
+
+
+@pytest.mark.slow
+def test_mlflow_lets_nobody_in_without_a_login(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server of compose.yaml, by its own start script, on SQLite in the place of PostgreSQL."""
+    monkeypatch.syspath_prepend(str(prepared / "compose"))
+    import mlflow_server
+
+    secrets = prepared / "compose" / "secrets"
+    monkeypatch.setattr(mlflow_server, "SECRETS", secrets)
+    (secrets / "mlflow_database").write_text(f"sqlite:///{prepared}/mlflow.db")
+    auth = (secrets / "mlflow_auth").read_text()
+    (secrets / "mlflow_auth").write_text(re.sub(r"database_uri = .*", f"database_uri = sqlite:///{prepared}/auth.db", auth))
+    words = [
+        word.replace("0.0.0.0", "127.0.0.1").replace("/plumbline/artifacts", str(prepared)) for word in mlflow_server.argv(5987)
+    ]
+    environment = mlflow_server.environment() | {"MLFLOW_AUTH_CONFIG_PATH": str(secrets / "mlflow_auth")}
+    environment.pop("MLFLOW_TRACKING_URI", None)
+    log = prepared / "mlflow.log"
+    with log.open("wb") as out:
+        process = subprocess.Popen([*words, "--workers", "1"], env=environment, stdout=out, stderr=out, start_new_session=True)
+    try:
+        search = "http://127.0.0.1:5987/api/2.0/mlflow/experiments/search?max_results=5"
+        limit = time.monotonic() + 120
+        while _status("http://127.0.0.1:5987/health", "") != 200:
+            assert time.monotonic() < limit, log.read_text()[-2000:]
+            time.sleep(0.5)
+        password = (prepared / "compose" / "mlflow.env").read_text().split("MLFLOW_TRACKING_PASSWORD=")[1].strip()
+
+        assert _status(search, "") == 401
+        assert _status(search, "plumbline:wrong") == 401
+        assert _status(search, f"plumbline:{password}") == 200
+        assert password not in log.read_text()
+    finally:
+        from plumbline_airflow import services
+
+        services.end([process])
+
+
+def _status(address: str, login: str) -> int:
+    headers = {"Authorization": f"Basic {b64encode(login.encode()).decode()}"} if login else {}
+    try:
+        with urllib.request.urlopen(urllib.request.Request(address, headers=headers), timeout=20) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+    except OSError:
+        return 0

@@ -1,0 +1,145 @@
+"""A real gateway process, over model servers that are stand-ins but real processes too."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+ROOT = Path(__file__).resolve().parents[2]
+
+SERVER = '''
+"""Answers like an OpenAI-compatible server. Its folder's `behaviour` says how: ok, silent, broken or never."""
+import json, sys, time, threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+model, port = sys.argv[1], int(sys.argv[2])
+behaviour = (Path(model) / "behaviour").read_text()
+if behaviour == "broken":
+    sys.exit("no such weights")
+(Path(model) / "pid").write_text(str(__import__("os").getpid()))
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self):
+        self._say({})
+
+    def do_POST(self):
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        time.sleep(0.05)
+        text = "" if behaviour == "silent" else f"I am {Path(model).parent.name}"
+        if body.get("stream"):
+            self.send_response(200)
+            self.send_header("Content-Type", "text/event-stream")
+            self.send_header("Connection", "close")
+            self.end_headers()
+            for word in text.split():
+                self.wfile.write(f"data: {json.dumps({'choices': [{'delta': {'content': word}}]})}\\n\\n".encode())
+                self.wfile.flush()
+                time.sleep(0.05)
+            self.close_connection = True
+            return
+        self._say({"id": "1", "model": body["model"], "choices": [{"message": {"role": "assistant", "content": text}}]})
+
+    def _say(self, value):
+        text = json.dumps(value).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+
+    def log_message(self, *_):
+        pass
+
+class Server(ThreadingHTTPServer):
+    request_queue_size = 128
+
+Server(("127.0.0.1", port), Handler).serve_forever()
+'''
+
+
+@dataclass
+class Running:
+    address: str
+    releases: Path
+    state: Path
+    process: subprocess.Popen[bytes]
+
+    def add(self, name: str, behaviour: str = "ok") -> None:
+        """A release folder."""
+        model = self.releases / name / "model"
+        model.mkdir(parents=True)
+        (model / "behaviour").write_text(behaviour)
+        (self.releases / name / "release.json").write_text(
+            json.dumps({"pipeline_run": "run-1", "artifacts": {"pack": f"sha256:{name}"}})
+        )
+        (self.releases / name / "canaries.json").write_text(json.dumps([[{"role": "user", "content": "Hi"}]]))
+
+    def want(self, name: str) -> None:
+        (self.releases / ".next").write_text(name + "\n")
+        (self.releases / ".next").replace(self.releases / "CURRENT")
+
+    def version(self) -> dict[str, Any]:
+        return dict(httpx.get(f"{self.address}/version", timeout=10).json())
+
+    def until(self, **expected: str) -> dict[str, Any]:
+        limit = time.monotonic() + 60
+        while True:
+            try:
+                said = self.version()
+                if all(said[name] == value for name, value in expected.items()):
+                    return said
+            except httpx.TransportError:
+                said = {}
+            assert time.monotonic() < limit, said
+            time.sleep(0.05)
+
+    def ask(self, client: httpx.Client | None = None, **more: Any) -> httpx.Response:
+        body = {"messages": [{"role": "user", "content": "Who are you?"}], "model": "any"} | more
+        headers = body.pop("headers", {})
+        return (client or httpx).post(f"{self.address}/v1/chat/completions", json=body, timeout=60, headers=headers)
+
+
+@pytest.fixture
+def gateway(tmp_path: Path) -> Iterator[Callable[..., Running]]:
+    started: list[Running] = []
+    script = tmp_path / "server.py"
+    script.write_text(SERVER)
+
+    def start(**variables: str) -> Running:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        releases, state = tmp_path / "releases", tmp_path / "state"
+        releases.mkdir()
+        environment = os.environ | {
+            "PLUMBLINE_RELEASES": str(releases),
+            "PLUMBLINE_MODEL_SERVER": json.dumps([sys.executable, str(script), "{model}", "{port}"]),
+            "PYTHONPATH": str(ROOT),
+        }
+        command = [sys.executable, "-m", "serving", "--port", str(port), "--state", str(state)]
+        process = subprocess.Popen(command, env=environment | variables, cwd=tmp_path)
+        made = Running(f"http://127.0.0.1:{port}", releases, state, process)
+        started.append(made)
+        made.until(serving="")
+        return made
+
+    yield start
+    for running in started:
+        running.process.terminate()
+        running.process.wait(30)

@@ -1,4 +1,4 @@
-"""Imports preference data: `python -m components.importers hh-rlhf FILE... --out FOLDER`."""
+"""Imports preference data: `python -m components.importers FORMAT FILE... --out FOLDER`."""
 
 from __future__ import annotations
 
@@ -14,21 +14,30 @@ from typing import Any, NoReturn
 
 from components import records
 from components.errors import DataRefused, PlumblineError, TryAgain
-from components.importers import hh_rlhf
+from components.importers import argilla, hh_rlhf, label_studio, mapping, votes
+from components.importers.identities import Identities
+from components.importers.rows import Imported
 from components.provenance import file_digest
+
+READERS = {"label-studio": label_studio.votes, "argilla": argilla.votes, "table": votes.of_table}
 
 
 def main() -> None:
     """Import, say what came of it, and pin the folder."""
     parser = argparse.ArgumentParser(prog="python -m components.importers", description=__doc__)
-    parser.add_argument("format", choices=["hh-rlhf"])
-    parser.add_argument("files", nargs="+", type=Path, help="JSON-lines files, plain or .gz")
+    parser.add_argument("format", choices=["hh-rlhf", *READERS])
+    parser.add_argument("files", nargs="+", type=Path, help="JSON, JSON-lines or CSV files, plain or .gz")
     parser.add_argument("--out", type=Path, required=True, help="folder to write; must not exist, or be an earlier import")
-    parser.add_argument("--limit", type=int, default=None, help="take only the first rows of each file")
-    parser.add_argument("--seed", type=int, default=0, help="of the order in which responses are shown")
+    parser.add_argument("--mapping", type=Path, default=None, help="TOML file: which column is what (docs/importing.md)")
+    parser.add_argument("--limit", type=int, default=None, help="hh-rlhf: take only the first rows of each file")
+    parser.add_argument("--seed", type=int, default=0, help="hh-rlhf: of the order in which responses are shown")
     options = parser.parse_args()
     try:
-        _import(options.files, options.out, limit=options.limit, seed=options.seed)
+        if options.format == "hh-rlhf":
+            made, origin = _dialogues(_names(options.files), limit=options.limit, seed=options.seed)
+        else:
+            made, origin = _labels(_names(options.files), options.format, options.mapping)
+        _finish(made, options.out, origin)
     except PlumblineError as error:
         _stop(error)
     except OSError as error:
@@ -45,21 +54,42 @@ def _stop(error: PlumblineError) -> NoReturn:
     sys.exit(error.exit_code)
 
 
-def _import(files: list[Path], out: Path, *, limit: int | None, seed: int) -> None:
-    made = hh_rlhf.Imported()
-    names = _names(files)
+def _dialogues(names: dict[str, Path], *, limit: int | None, seed: int) -> tuple[Imported, dict[str, Any]]:
+    made = Imported()
     for name, path in names.items():
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             hh_rlhf.convert(itertools.islice(file, limit), name=name, seed=seed, into=made)
-    if not made.tables["comparisons"]:
-        message = (
-            f"None of {made.rows} rows could be used. Check that the files are hh-rlhf's: `chosen` and `rejected` dialogues."
-        )
+    return made, {"format": "hh-rlhf", "sources": _sources(names), "seed": seed, "limit": limit}
+
+
+def _labels(names: dict[str, Path], format_: str, path: Path | None) -> tuple[Imported, dict[str, Any]]:
+    mapped = mapping.load(path, format_=format_)
+    people = path.parent / mapped.annotators.file if path and mapped.annotators else None
+    if people is not None and not people.is_file():
+        message = f"{path} names the table of annotators {people}, which is no file. Correct annotators.file."
         raise DataRefused(message)
-    sources = {name: {"file": path.name, "sha256": file_digest(path)} for name, path in names.items()}
+    work = votes.Import(mapped, Identities.from_environment(), source=format_)
+    work.remember(READERS[format_], names, people)
+    if people is not None and mapped.annotators:
+        work.people(people, mapped.annotators)
+    for name, file in names.items():
+        work.labels(READERS[format_], name, file)
+    described = {"mapping": path} if path else {}
+    sources = _sources(names | described | ({"annotators": people} if people else {}))
+    return work.finish(), {"format": format_, "sources": sources}
+
+
+def _sources(names: dict[str, Path]) -> dict[str, dict[str, str]]:
+    return {name: {"file": path.name, "sha256": file_digest(path)} for name, path in names.items()}
+
+
+def _finish(made: Imported, out: Path, origin: dict[str, Any]) -> None:
+    if not made.tables["comparisons"]:
+        reason = f" The first reason: {made.quarantined[0]['reason']}." if made.quarantined else ""
+        message = f"None of {made.rows} rows could be used. Check that the files are {origin['format']}'s.{reason}"
+        raise DataRefused(message)
     used = made.rows - len(made.quarantined)
-    origin = {"format": "hh-rlhf", "sources": sources, "seed": seed, "limit": limit, "rows": made.rows, "imported": used}
-    _write(made, out, origin)
+    _write(made, out, origin | {"rows": made.rows, "imported": used})
     print(  # noqa: T201  (a command line)
         f"{made.rows} rows = {used} imported + {len(made.quarantined)} quarantined ({out}/import_quarantine.jsonl). "
         f"{len(made.tables['prompts'])} prompts. {_pin(out)}"
@@ -76,7 +106,7 @@ def _names(files: list[Path]) -> dict[str, Path]:
     named: dict[str, Path] = {}
     for path, stem in zip(files, stems, strict=True):
         if not path.is_file():
-            message = f"There is no file {path}. Give the path of an hh-rlhf JSON-lines file."
+            message = f"There is no file {path}. Give the path of an export."
             raise DataRefused(message)
         name = stem if stems.count(stem) == 1 else f"{path.resolve().parent.name}-{stem}"
         if name in named:
@@ -86,7 +116,7 @@ def _names(files: list[Path]) -> dict[str, Path]:
     return named
 
 
-def _write(made: hh_rlhf.Imported, out: Path, origin: dict[str, Any]) -> None:
+def _write(made: Imported, out: Path, origin: dict[str, Any]) -> None:
     """The whole folder, or nothing."""
     if out.exists() and not (out / "import_quarantine.jsonl").exists():
         message = f"{out} exists and is not an earlier import. Name another folder, or remove it yourself."

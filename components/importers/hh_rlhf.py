@@ -11,39 +11,20 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from components import records
+from components.importers.rows import KIND, Malformed, check_text, prompt_id, render, split_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from components.importers.rows import Imported
+
 TURN = re.compile(r"(?:^|\n\n)(Human|Assistant):")
-MARKUP = re.compile("[\x00\ud800-\udfff]|<\\|(?:system|user|assistant|end|pad)\\|>")
-"""NUL, half a character, and what the chat template writes between turns."""
-LONGEST = 1_000_000
-"""Of a dialogue, in characters."""
 ROLES = {"Human": "user", "Assistant": "assistant"}
-SHARES: tuple[tuple[records.Split, int], ...] = (("train", 70), ("judge", 10), ("held_out", 10), ("evaluation", 10))
-"""Splits by a hash of a dialogue's first message, in percent. Dialogues that grow from one question share a split: else a
-longer one would hold the answer to a shorter one that is kept apart."""
-KIND = "unknown"
 KEPT_BYTES = 2_000
 """How much of a quarantined row is kept."""
-
-
-class Malformed(ValueError):  # noqa: N818  (a reason, not a failure)
-    """Why a row can't be used."""
-
-
-@dataclass
-class Imported:
-    """Records made from rows, and the rows that could not be used."""
-
-    tables: dict[str, dict[str, Any]] = field(default_factory=lambda: {name: {} for name in records.TABLES})
-    quarantined: list[dict[str, Any]] = field(default_factory=list)
-    rows: int = 0
 
 
 def convert(lines: Iterable[bytes], *, name: str, seed: int, into: Imported) -> None:
@@ -92,21 +73,6 @@ def turns(dialogue: str) -> list[dict[str, str]]:
     return found
 
 
-def render(messages: list[dict[str, str]]) -> str:
-    """A dialogue as the pipeline's chat template writes it, for pre-training."""
-    return "".join(f"<|{message['role']}|>\n{message['content']}<|end|>\n" for message in messages)
-
-
-def split_of(opening: str) -> records.Split:
-    """The split of a dialogue: a hash of its first message decides."""
-    place, edge = int(hashlib.sha256(opening.encode()).hexdigest()[:8], 16) % 100, 0
-    for name, share in SHARES:
-        edge += share
-        if place < edge:
-            return name
-    raise AssertionError
-
-
 def _dialogues(line: bytes) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
     try:
         row = json.loads(line.decode("utf-8"))
@@ -123,7 +89,7 @@ def _dialogues(line: bytes) -> tuple[list[dict[str, str]], list[dict[str, str]]]
         message = "not an object with the texts `chosen` and `rejected`"
         raise Malformed(message)
     for side in ("chosen", "rejected"):
-        _check_text(side, row[side])
+        check_text(side, row[side])
     chosen, rejected = turns(row["chosen"]), turns(row["rejected"])
     if len(chosen) < 2 or chosen[-1]["role"] != "assistant" or rejected[-1]["role"] != "assistant":
         message = "a dialogue does not end with the assistant's answer"
@@ -137,20 +103,8 @@ def _dialogues(line: bytes) -> tuple[list[dict[str, str]], list[dict[str, str]]]
     return chosen, rejected
 
 
-def _check_text(side: str, text: str) -> None:
-    found = MARKUP.search(text)
-    if found:
-        message = f"`{side}` holds {found.group()!r}, which is not text or would be read as the mark of a turn"
-        raise Malformed(message)
-    if len(text) > LONGEST:
-        message = f"`{side}` has {len(text)} characters; at most {LONGEST} are taken"
-        raise Malformed(message)
-
-
 def _add(into: Imported, chosen: list[dict[str, str]], rejected: list[dict[str, str]], *, row: str, seed: int) -> None:
-    question = render(chosen[:-1])
-    digest = hashlib.sha256(question.encode()).hexdigest()
-    prompt, split = f"p-{digest[:16]}", split_of(render(chosen[:1]))
+    prompt, split = prompt_id(chosen[:-1]), split_of(render(chosen[:1]))
     asked = [records.Message.model_validate(message) for message in chosen[:-1]]
     into.tables["prompts"].setdefault(prompt, records.Prompt(id=prompt, kind=KIND, split=split, messages=asked))
 

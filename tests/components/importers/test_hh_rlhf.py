@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from components.importers.hh_rlhf import Imported, Malformed, convert, split_of, turns
+from components.importers.hh_rlhf import convert, turns
+from components.importers.rows import Imported, Malformed, split_of
 
 ROOT = Path(__file__).resolve().parents[3]
 SHARED = Path(os.environ.get("PLUMBLINE_SHARED_DATA", ROOT.parent / "shared" / "data"))

@@ -67,6 +67,14 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     finally:
         process.terminate()
         process.wait(60)
+        _unmount(folder)
+
+
+def _unmount(folder: Path) -> None:
+    """The engine leaves its network namespace mounted; nobody could remove the folder."""
+    mounted = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    for place in sorted((place for place in mounted if place.startswith(f"{folder}/")), reverse=True):
+        subprocess.run(["umount", "--lazy", place], check=True)
 
 
 def _with_base(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Engine:

@@ -31,6 +31,8 @@ class Step:
     """Which image runs it: `pipeline-data` or `pipeline-train`."""
     gpu: bool = False
     """Takes a slot of the `gpu` pool, and a GPU where there is one."""
+    spreads: bool = False
+    """May be worked on by several processes at once, one a GPU; rank 0 alone reads and writes lineage."""
     timeout_hours: float = 1.0
     reusable: bool = True
     """A finished run with the same step key may stand in for it."""
@@ -96,6 +98,7 @@ ALIGN: tuple[Step, ...] = (
         registers={"policy_adapter": "policy"},
         image="train",
         gpu=True,
+        spreads=True,
         timeout_hours=72,
     ),
     Step(

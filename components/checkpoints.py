@@ -13,6 +13,8 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from components import ranks
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
@@ -24,7 +26,9 @@ MOMENT = "optimizer."
 
 
 def save(folder: Path, parameters: Mapping[str, Tensor], *, optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
-    """Keep the parameters, the optimiser's moments and `state` (JSON), in place of the last checkpoint."""
+    """Keep the parameters, the optimiser's moments and `state` (JSON), in place of the last checkpoint; rank 0 alone does."""
+    if not ranks.here().leads:
+        return
     folder.mkdir(parents=True, exist_ok=True)
     tensors = dict(parameters) | {
         f"{MOMENT}{index}.{name}": torch.as_tensor(value)

@@ -91,6 +91,10 @@ class Context(Generic[ConfigT]):
     None where there is none, or for steps that may not use the registry."""
     external: Mapping[str, JSON] = field(default_factory=dict)
     """What comes from outside the pipeline: the approver's answer, the trigger. Recorded in the evidence."""
+    rank: int = 0
+    """Which of `ranks` processes this is. Only what rank 0 writes, measures and says counts."""
+    ranks: int = 1
+    """How many processes work on the step, see `components/ranks.py`."""
     measurements: dict[str, Measurement] = field(default_factory=dict)
     series: list[tuple[int, dict[str, float]]] = field(default_factory=list)
     facts: dict[str, JSON] = field(default_factory=dict)
@@ -150,4 +154,5 @@ class Context(Generic[ConfigT]):
 
     def progress(self, done: int, total: int, note: str = "") -> None:
         """Tell the person watching. One line `progress STEP done/total note`, read by the runtime."""
-        print(f"progress {self.step.name} {done}/{total} {note}".rstrip(), flush=True)  # noqa: T201  (the protocol)
+        if self.rank == 0:
+            print(f"progress {self.step.name} {done}/{total} {note}".rstrip(), flush=True)  # noqa: T201  (the protocol)

@@ -25,7 +25,6 @@ import os
 import shutil
 import signal
 import sys
-import time
 import traceback
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -33,8 +32,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components import config as settings
-from components import history, provenance, quiet, record, trust
+from components import history, provenance, quiet, ranks, record, trust
 from components.catalog import ALIGN, STEPS, Step, writer
+from components.clock import Clock, since_spawn
 from components.context import Context
 from components.errors import ArtifactRefused, GateFailed, PlumblineError, TryAgain
 from components.stepkey import step_key
@@ -46,23 +46,6 @@ if TYPE_CHECKING:
 
     from components.context import ModelVersion
     from components.lineage import Lineage, Published
-
-
-@dataclass
-class Clock:
-    """Seconds spent, by phase: startup, input, work, logging."""
-
-    seconds: dict[str, float] = field(default_factory=dict)
-    started_at: float = field(default_factory=time.time)
-
-    @contextmanager
-    def phase(self, name: str) -> Iterator[None]:
-        """Adds the time inside to `name`."""
-        begin = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - begin
 
 
 @dataclass
@@ -101,7 +84,10 @@ def run(name: str, pipeline_run: str, *, fresh: bool = False) -> int:
     quiet.settle()
     signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     try:
-        _run(STEPS[name], pipeline_run, fresh=fresh)
+        if ranks.here().leads:
+            _run(STEPS[name], pipeline_run, fresh=fresh)
+        else:
+            ranks.follow(STEPS[name], pipeline_run)
     except PlumblineError as error:
         return _complain(f"{type(error).__name__}: {error}", error.exit_code)
     except OSError as error:
@@ -134,7 +120,7 @@ def _complain(text: str, code: int) -> int:
 
 def _run(step: Step, pipeline_run: str, *, fresh: bool) -> None:
     clock = Clock()
-    clock.seconds["startup"] = _since_spawn()
+    clock.seconds["startup"] = since_spawn()
     with clock.phase("startup"):
         from components.lineage import Lineage, answering  # noqa: PLC0415  (1 to 4 s import)
 
@@ -151,6 +137,7 @@ def _run(step: Step, pipeline_run: str, *, fresh: bool) -> None:
         finished = None if fresh else _reusable(job)
         try:
             if finished:
+                ranks.dismiss(step)
                 refusal = _stand_in(job, finished)
             else:
                 with _lock(job):
@@ -162,14 +149,6 @@ def _run(step: Step, pipeline_run: str, *, fresh: bool) -> None:
             lineage.mark_pipeline(pipeline_run, "FINISHED")
     if refusal:
         raise GateFailed(refusal)
-
-
-def _since_spawn() -> float:
-    """Seconds between the runtime's decision to start this process and now; from process creation if it did not say."""
-    import psutil  # noqa: PLC0415
-
-    spawned = os.environ.get("PLUMBLINE_SPAWNED_AT")
-    return max(0.0, time.time() - (float(spawned) if spawned else psutil.Process().create_time()))
 
 
 def _external(step: Step) -> dict[str, Any]:
@@ -196,9 +175,7 @@ def _open(job: Job) -> None:
 def _find_inputs(job: Job) -> None:
     for name in job.step.reads:
         found = job.lineage.find_output(job.pipeline_run, writer(name).name, name)
-        path = job.lineage.fetch(found)
-        _check(found, path)
-        job.inputs[name], job.paths[name] = found, path
+        job.inputs[name], job.paths[name] = found, history.checked(job.lineage, found)
     if job.step.reads_evidence:
         versions = {item.registered_model: job.lineage.version(item) for item in _models(job).values()}
         job.evidence_files, told = history.gathered(job.lineage, job.pipeline_run, job.step, versions)
@@ -208,16 +185,6 @@ def _find_inputs(job: Job) -> None:
     if job.step.verifies:
         job.external = dict(job.external) | trust.verified(job, keys_root())
     job.key = step_key(job.step.name, settings=job.settings, seed=job.config.seed, inputs=_key_inputs(job))
-
-
-def _check(found: Published, path: Path) -> None:
-    digest = provenance.listing_digest(provenance.file_digests(path))
-    if digest != found.digest:
-        message = (
-            f"{found.name} has digest {digest}, its writer `{found.step}` recorded {found.digest}. "
-            f"Run `{found.step}` again with --fresh; never edit a published artifact."
-        )
-        raise ArtifactRefused(message)
 
 
 def _models(job: Job) -> dict[str, Published]:
@@ -258,7 +225,7 @@ def _reusable(job: Job) -> Run | None:
         products = {name: item.files for name, item in outputs.items()}
         provenance.verify_link(job.lineage.file(found, f"{job.step.name}.link"), signer=signer, products=products)
         for item in outputs.values():
-            _check(item, job.lineage.fetch(item))
+            history.checked(job.lineage, item)
     except ArtifactRefused as error:
         _say(f"not reusing run {found.info.run_id}: {error}")
         return None
@@ -289,9 +256,10 @@ def _attempt(job: Job) -> str:
     try:
         context = _context(job)
         with job.clock.phase("startup"):
+            ranks.lead(context, job.inputs, job.config.dump())
             work = importlib.import_module(f"components.{job.step.name}.step").run
         with job.clock.phase("work"):
-            work(context)
+            ranks.work(context, work)
         return _publish(job, run, context)
     except BaseException as error:
         job.lineage.fail(run, f"{type(error).__name__}: {error}")

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from components import provenance
 from components.catalog import ALIGN, RELEASE
+from components.errors import ArtifactRefused
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
     from components.catalog import Step
-    from components.lineage import Lineage
+    from components.lineage import Lineage, Published
 
 ORDER = (*ALIGN, *RELEASE)
 
@@ -54,6 +56,23 @@ def _of_the_one_before(lineage: Lineage, before: tuple[str, Any] | None) -> dict
     pipeline_run = before[1].data.tags.get("plumbline.pipeline_run", "")
     found = {step.name: lineage.step_run(pipeline_run, step.name) for step in ORDER}
     return {f"previous/{name}.json": lineage.file(run, "evidence.json") for name, run in found.items() if run is not None}
+
+
+def checked(lineage: Lineage, found: Published) -> Path:
+    """The folder of an artifact on this machine.
+
+    Raises:
+        ArtifactRefused: It is gone, or not what its writer recorded.
+    """
+    path = lineage.fetch(found)
+    digest = provenance.listing_digest(provenance.file_digests(path))
+    if digest != found.digest:
+        message = (
+            f"{found.name} has digest {digest}, its writer `{found.step}` recorded {found.digest}. "
+            f"Run `{found.step}` again with --fresh; never edit a published artifact."
+        )
+        raise ArtifactRefused(message)
+    return path
 
 
 def _before(lineage: Lineage, model: str, version: str) -> tuple[str, Any] | None:

@@ -92,11 +92,11 @@ def two_approvers(context: Mapping[str, Any]) -> bool:
 
 
 def command(step: str, run: str, *, processes: int = 1) -> list[str]:
-    """The command of a step in an image; by torchrun where it is to work as several processes on several GPUs."""
+    """The command of a step in an image; by torchrun (components/spread.py) where it is to work as several processes."""
     module = ["-m", f"components.{step}", "--pipeline-run", run]
     if processes == 1:
         return ["python", *module]
-    return ["torchrun", "--standalone", f"--nproc-per-node={processes}", *module]
+    return ["python", "-m", "components.spread", "--standalone", f"--nproc-per-node={processes}", *module]
 
 
 def argv(step: str, run: str) -> list[str]:

@@ -86,8 +86,7 @@ class StepOperator(KubernetesPodOperator):
 
     def prepare(self, context: Mapping[str, Any], run: str) -> None:
         """Say what the pod is to run, with which variables."""
-        gpus = int(os.environ.get("PLUMBLINE_GPUS", "1"))
-        vector = job.command(self.step, run, processes=gpus if STEPS[self.step].gpu else 1)
+        vector = job.command(self.step, run, processes=max(1, _gpus(self.step)))
         self.cmds, self.arguments = vector[:1], [unexpanded(word) for word in vector[1:]]
         own = {"PLUMBLINE_RESULT": XCOM if self.do_xcom_push else TERMINATION_LOG}
         digest = {"PLUMBLINE_IMAGE_DIGEST": str(self.image).partition("@")[2]}
@@ -142,11 +141,18 @@ def _pod_security() -> k8s.V1PodSecurityContext:
     return k8s.V1PodSecurityContext(run_as_non_root=True, run_as_user=USER, fs_group=USER, seccomp_profile=seccomp)
 
 
+def _gpus(step: str) -> int:
+    """GPUs that a step gets: several only where it works as several processes."""
+    entry = STEPS[step]
+    asked = int(os.environ.get("PLUMBLINE_GPUS", "1")) if entry.gpu else 0
+    return asked if entry.spreads else min(1, asked)
+
+
 def _resources(step: str) -> k8s.V1ResourceRequirements:
     entry = STEPS[step]
     wanted = {"cpu": PROCESSORS[entry.image], "memory": MEMORY[entry.image]}
-    gpus = os.environ.get("PLUMBLINE_GPUS", "1") if entry.gpu else "0"
-    graphics = {"nvidia.com/gpu": gpus} if gpus != "0" else {}
+    gpus = _gpus(step)
+    graphics = {"nvidia.com/gpu": str(gpus)} if gpus else {}
     return k8s.V1ResourceRequirements(requests=wanted | graphics, limits={"memory": wanted["memory"]} | graphics)
 
 

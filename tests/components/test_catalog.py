@@ -23,6 +23,14 @@ def test_what_is_registered_or_promoted_is_written() -> None:
         assert set(step.promotes) <= registered
 
 
+def test_a_step_that_spreads_needs_nothing_that_rank_0_alone_has() -> None:
+    """The others are told settings and inputs; neither the registry nor evidence reaches them."""
+    for step in STEPS.values():
+        if step.spreads:
+            assert step.gpu
+            assert [step.registry, step.reads_evidence, step.verifies] == [False] * 3, step.name
+
+
 def test_upstream_names_the_writers() -> None:
     assert writer("reward_adapter").name == "reward"
     assert upstream("reward") == {"validate", "annotators", "base", "sft"}

@@ -94,10 +94,12 @@ def test_a_step_mounts_only_what_it_needs(python) -> None:
 def test_steps_that_train_ask_for_a_gpu_and_tolerate_its_taint(python) -> None:
     pods = _pods(python, PLUMBLINE_GPUS="2")
 
-    ppo, validate = pods["ppo"]["spec"], pods["validate"]["spec"]
+    ppo, evaluate, validate = (pods[step]["spec"] for step in ("ppo", "evaluate", "validate"))
     assert ppo["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == "2"
-    assert ppo["containers"][0]["command"] == ["torchrun"]
+    assert ppo["containers"][0]["command"] == ["python"]
     assert ppo["containers"][0]["args"] == [
+        "-m",
+        "components.spread",
         "--standalone",
         "--nproc-per-node=2",
         "-m",
@@ -105,6 +107,8 @@ def test_steps_that_train_ask_for_a_gpu_and_tolerate_its_taint(python) -> None:
         "--pipeline-run",
         "run-1",
     ]
+    assert evaluate["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == "1", "a GPU that nobody uses is not asked for"
+    assert "components.spread" not in evaluate["containers"][0]["args"]
     assert ppo["tolerations"] == [{"effect": "NoSchedule", "key": "nvidia.com/gpu", "operator": "Exists"}]
     assert ppo["priorityClassName"] == "plumbline-training"
     assert "nvidia.com/gpu" not in validate["containers"][0]["resources"]["limits"]

@@ -8,8 +8,9 @@ once with all parameters and once with LoRA; the ratio of samples is to the fast
 of our update at 30 M; `mfu` is our FLOP of the optimisation over its time and this machine's matrix products of the same type.
 
 Both answer the same prompts with the same random Llama, whose end-of-sequence token has a probability of about 1/40, so that
-answers have between 1 and 48 tokens. Time is CPU seconds of the process where there is no GPU: other work on the machine
-then disturbs both alike. TRL 1.12.0 is installed once, beside its own dependencies, below ~/.cache/plumbline/peers.
+answers have between 1 and 48 tokens. Where there is no GPU, time is CPU seconds of one thread: other work on the machine
+disturbs both alike. Ours runs with ppo.precision `fastest`, TRL in float32: its bfloat16 was no faster on a CPU. TRL 1.12.0
+is installed once, beside its own dependencies, below ~/.cache/plumbline/peers.
 
 `python -m benchmarks.ppo --sizes 3m` measures one size; `--ours FOLDER` and `--peer FOLDER` measure one system in this process.
 """
@@ -25,6 +26,7 @@ import sys
 import tempfile
 import time
 import venv
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +52,7 @@ def main() -> None:
     options = argparse.ArgumentParser(prog="python -m benchmarks.ppo", description=__doc__.splitlines()[0])
     options.add_argument("--sizes", nargs="+", choices=SIZES, default=[*SIZES])
     options.add_argument("--ours", type=Path)
-    options.add_argument("--precision", default="auto")
+    options.add_argument("--precision", default="fastest")
     options.add_argument("--updates", type=int, default=3)
     given = options.parse_args()
     if given.ours:
@@ -82,8 +84,8 @@ def _compare(size: str, folder: Path, peer: Path, given: argparse.Namespace) -> 
             "--updates",
             updates,
         ],
-        "trl, all parameters": [peer, script, folder, "full", updates],
-        "trl, LoRA": [peer, script, folder, "lora", updates],
+        "trl, all parameters": [peer, "-W", "ignore", script, folder, "full", updates],
+        "trl, LoRA": [peer, "-W", "ignore", script, folder, "lora", updates],
     }
     results = {}
     for name, command in runs.items():
@@ -108,7 +110,7 @@ def _summary(found: dict[str, dict[str, dict[str, float]]]) -> dict[str, Any]:
 
 def _child(command: list[str], *, expect: bool = True) -> dict[str, float]:
     """What a process says in its last line."""
-    run = subprocess.run(command, check=False, capture_output=True, text=True)
+    run = subprocess.run(command, check=False, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
     if run.returncode:
         sys.exit(f"{command} ended with {run.returncode}:\n{run.stderr[-3000:]}")
     result: dict[str, float] = json.loads(run.stdout.splitlines()[-1]) if expect else {}
@@ -188,11 +190,11 @@ def _ours(folder: Path, precision: str, updates: int) -> dict[str, float]:
 
     from components import models, quiet
     from components.ppo import actors as acting
-    from components.ppo import rollout, step, update
+    from components.ppo import rollout, update
     from components.ppo.config import Settings
 
     quiet.settle()
-    import peft  # noqa: F401
+    import_module("peft")  # before memory is first read, as the peer does
 
     clock = Clock()
     settings = Settings(
@@ -206,7 +208,7 @@ def _ours(folder: Path, precision: str, updates: int) -> dict[str, float]:
     inputs = {name: folder / name for name in ("base_model", "sft_adapter", "reward_adapter", "judge_adapter")}
     models.seed_everything(0)
     actors = acting.load(inputs, base_digest="", settings=settings)
-    optimizer = step._optimizer(actors, settings)  # noqa: SLF001
+    optimizer = update.optimizer_of(actors, settings)
     prompts = json.loads((folder / "prompts.json").read_text())
     generator = torch.Generator().manual_seed(0)
     found, tokens, read = [], [], 0

@@ -8,6 +8,7 @@ dropout: `quicken` then changes nothing for that layer. Letters for shapes: N to
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from peft import PeftModel
 
@@ -28,6 +29,23 @@ def quicken(model: PeftModel) -> None:
         if type(module) is Linear and type(module.base_layer) is nn.Linear and not hasattr(module, "whole_forward"):
             module.whole_forward = module.forward
             module.forward = partial(_forward, module, module.whole_forward)
+            module.stilled = None
+
+
+@contextmanager
+def still(model: PeftModel) -> Iterator[None]:
+    """While the active adapter does not change: its weights in the base's type, made once and not at every call."""
+    quick = [module for module in model.modules() if hasattr(module, "whole_forward")]
+    for layer in quick:
+        name = layer.active_adapters[0] if len(layer.active_adapters) == 1 else ""
+        if name in layer.lora_A:
+            kind = layer.base_layer.weight.dtype
+            layer.stilled = tuple(part[name].weight.detach().to(kind) for part in (layer.lora_A, layer.lora_B))
+    try:
+        yield
+    finally:
+        for layer in quick:
+            layer.stilled = None
 
 
 def _forward(layer: Any, whole: Callable[..., Tensor], inputs: Tensor, *given: Any, **options: Any) -> Tensor:
@@ -40,8 +58,20 @@ def _forward(layer: Any, whole: Callable[..., Tensor], inputs: Tensor, *given: A
     base, down, up = layer.base_layer, layer.lora_A[name], layer.lora_B[name]
     if down.bias is not None or up.bias is not None:
         return whole(inputs)
-    outputs = _LowRank.apply(inputs.flatten(0, -2), base.weight, base.bias, down.weight, up.weight, layer.scaling[name])
+    scale, rows = layer.scaling[name], inputs.flatten(0, -2)
+    if layer.stilled is not None and inputs.dtype == base.weight.dtype:
+        outputs, _ = _product(rows, base.weight, base.bias, *layer.stilled, scale=scale)
+    else:
+        outputs = _LowRank.apply(rows, base.weight, base.bias, down.weight, up.weight, scale)
     return outputs.unflatten(0, inputs.shape[:-1])
+
+
+def _product(
+    inputs: Tensor, weight: Tensor, bias: Tensor | None, down: Tensor, up: Tensor, *, scale: float
+) -> tuple[Tensor, Tensor]:
+    """(N, I) inputs → (N, O), and the (N, R) in between."""
+    inner = inputs @ down.T
+    return nn.functional.linear(inputs, weight, bias).addmm_(inner, up.T, alpha=scale), inner
 
 
 class _LowRank(torch.autograd.Function):
@@ -53,9 +83,7 @@ class _LowRank(torch.autograd.Function):
     ) -> Tensor:
         """(N, I) inputs, (O, I) weight, (R, I) down, (O, R) up → (N, O)."""
         down, up = down.to(inputs.dtype), up.to(inputs.dtype)
-        inner = inputs @ down.T
-        outputs = nn.functional.linear(inputs, weight, bias)
-        outputs.addmm_(inner, up.T, alpha=scale)
+        outputs, inner = _product(inputs, weight, bias, down, up, scale=scale)
         ctx.scale = scale
         ctx.save_for_backward(inputs, weight, down, up, inner)
         return outputs

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import time
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -50,8 +51,24 @@ def dtype(on: torch.device) -> torch.dtype:
 
 
 def precision(name: str) -> torch.dtype | None:
-    """The type that a setting names; None, the device's own choice, for `auto`."""
+    """The type that a setting names; None, the device's own choice, for `auto`; what was measured for `fastest`."""
+    if name == "fastest":
+        return fastest(device())
     return {"auto": None, "float32": torch.float32, "bfloat16": torch.bfloat16}[name]
+
+
+def fastest(on: torch.device) -> torch.dtype:
+    """bfloat16 where it multiplies matrices at least 1.5 times as fast as float32, by the best of a few products each."""
+    best = {}
+    for kind in (torch.float32, torch.bfloat16):
+        one = torch.ones((512, 512), dtype=kind, device=on)
+        times = []
+        for _ in range(6):
+            begin = time.perf_counter()
+            float((one @ one)[0, 0])
+            times.append(time.perf_counter() - begin)
+        best[kind] = min(times)
+    return torch.bfloat16 if best[torch.float32] > 1.5 * best[torch.bfloat16] else torch.float32
 
 
 def quicken(model: PeftModel) -> PeftModel:

@@ -78,8 +78,9 @@ def answer_output(model: Any, prompts: Tensor, is_prompt: Tensor, answers: Tenso
 
 def _logits_at(model: Any, prompts: Tensor, is_prompt: Tensor, answers: Tensor, is_answer: Tensor, *, wanted: Tensor) -> Tensor:
     """Logits at some of the last prompt token and the answer tokens; `wanted` is (B, 1 + T) bool."""
-    tokens, is_token = torch.cat([prompts, answers], dim=1), torch.cat([is_prompt, is_answer], dim=1)
+    tokens = torch.cat([prompts, answers], dim=1)
     if not packing.possible(model):
+        is_token = torch.cat([is_prompt, is_answer], dim=1)
         output = model(
             input_ids=tokens,
             attention_mask=is_token,
@@ -88,6 +89,7 @@ def _logits_at(model: Any, prompts: Tensor, is_prompt: Tensor, answers: Tensor, 
             logits_to_keep=wanted.shape[1],
         )
         return output.logits[wanted]
+    is_token = packing.filled(is_prompt, is_answer, block=packing.block_of(model))
     skipped = torch.zeros_like(is_prompt[:, 1:])
     columns = torch.cat([skipped, wanted], dim=1)
     output = model(

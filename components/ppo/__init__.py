@@ -5,7 +5,7 @@ Reads:   prompts (split train), base_model, sft_adapter (start and KL reference)
 Writes:  policy_adapter
 Refuses: a reward model of another base model or tokenizer, no prompts, prompts that leave no room for an answer,
          scores that are not finite, a tokenizer without an end-of-sequence token
-Read in this order: config.py, step.py, actors.py, rollout.py, rewards.py, advantages.py, losses.py, update.py,
+Read in this order: config.py, step.py, actors.py, rollout.py, decoding.py, rewards.py, advantages.py, losses.py, update.py,
                     monitor.py, watch.py
 Why each choice: docs/ppo.md
 """

@@ -18,9 +18,10 @@ class Settings(Section):
     rollouts: int = Field(128, ge=2, le=65_536)
     """Answers in one update. [answers]"""
 
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    precision: Literal["auto", "fastest", "float32", "bfloat16"] = "auto"
     """Of the frozen base and what is computed through it; adapters, heads, log-probabilities and sums are float32.
-    `auto` is bfloat16 on a GPU that has it, else float32. docs/ppo.md, choice 18."""
+    `auto` is bfloat16 on a GPU that has it, else float32. `fastest` measures which of the two this machine multiplies
+    faster, so another machine may compute otherwise. docs/ppo.md, choice 18."""
 
     max_new_tokens: int = Field(40, ge=1, le=8192)
     """Longest answer. [tokens]"""

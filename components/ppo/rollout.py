@@ -5,19 +5,24 @@ How a batch is laid out: components/sequences.py.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers import DynamicCache
 
-from components.ppo.losses import entropy
-from components.sequences import at_least_float32, left_padded, position_ids, token_logprobs
+from components import lowrank
+from components.ppo.decoding import Reader
+from components.sequences import left_padded
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from torch import Tensor
+
+
+SIZES = 8
+"""Finished sequences leave an eighth of the batch at a time: moving the rest costs, and so does a size never seen before."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +75,7 @@ def until_eos(responses: Tensor, *, eos: int) -> tuple[Tensor, Tensor]:
     return ~ended_before, is_eos.any(dim=1)
 
 
-def draw(logits: Tensor, uniforms: Tensor, *, temperature: float) -> Tensor:
+def draw(logits: Tensor, uniforms: Tensor, *, temperature: float) -> tuple[Tensor, Tensor, Tensor]:
     """Sample one token a row by inverting the cumulative distribution.
 
     Args:
@@ -79,18 +84,24 @@ def draw(logits: Tensor, uniforms: Tensor, *, temperature: float) -> Tensor:
         temperature: Of the sampling.
 
     Returns:
-        (B,) token ids; a token of probability 0 is never drawn.
+        (B,) token ids, their (B,) log-probabilities and the (B,) entropies of what they were drawn from, both float64, in
+        nats. A token of probability 0 is never drawn.
     """
-    cumulative = torch.softmax(logits.double() / temperature, dim=-1).cumsum(dim=-1)
+    logprobs = torch.log_softmax(logits.double() / temperature, dim=-1)
+    chances = logprobs.exp()
+    cumulative = chances.cumsum(dim=-1)
     targets = uniforms * cumulative[:, -1]
-    return torch.searchsorted(cumulative, targets.unsqueeze(-1), right=True).squeeze(-1).clamp(max=logits.shape[-1] - 1)
+    drawn = torch.searchsorted(cumulative, targets.unsqueeze(-1), right=True).clamp_(max=logits.shape[-1] - 1)
+    # A logit of -inf has probability 0, and 0 times its logarithm counts as 0.
+    entropies = -chances.mul_(logprobs.clamp(min=torch.finfo(logprobs.dtype).min)).sum(dim=-1)
+    return drawn.squeeze(-1), logprobs.gather(-1, drawn).squeeze(-1), entropies
 
 
 @torch.no_grad()
 def sample(
     model: Any, prompts: Sequence[Sequence[int]], *, uniforms: Tensor, temperature: float, eos: int, pad: int
 ) -> Rollout:
-    """Answer prompts with the active adapter, one token at a time; a finished sequence leaves the batch.
+    """Answer prompts with the active adapter, one token at a time; finished sequences leave the batch.
 
     Args:
         model: A causal language model.
@@ -103,37 +114,29 @@ def sample(
     tokens, is_prompt = (part.to(model.device) for part in left_padded(prompts, pad=pad))
     uniforms = uniforms.to(model.device)
     responses = torch.full(uniforms.shape, pad, device=model.device)
-    logprobs = at_least_float32(torch.zeros(uniforms.shape, dtype=model.dtype, device=model.device))
-    entropies = torch.zeros_like(logprobs)
-    going = torch.arange(len(prompts), device=model.device)
-    cache, new, attended, positions = DynamicCache(), tokens, is_prompt, position_ids(is_prompt)
-    for t in range(uniforms.shape[1]):
-        logits = _next_logits(model, new, attended, positions, cache)
-        drawn = draw(logits, uniforms[going, t], temperature=temperature)
-        responses[going, t] = drawn
-        logprobs[going, t] = token_logprobs(logits, drawn, temperature=temperature)
-        entropies[going, t] = entropy(at_least_float32(logits) / temperature)
-        goes_on = (drawn != eos).nonzero().squeeze(-1)
-        if len(goes_on) == 0:
-            break
-        if len(goes_on) < len(going):
-            cache.batch_select_indices(goes_on)
-        going, new = going[goes_on], drawn[goes_on].unsqueeze(1)
-        positions = positions[goes_on, -1:] + 1
-        attended = torch.cat([attended[goes_on], torch.ones_like(new, dtype=torch.bool)], dim=1)
+    logprobs, entropies = torch.zeros_like(uniforms), torch.zeros_like(uniforms)
+    reader = Reader(model, is_prompt, longest=tokens.shape[1] + uniforms.shape[1])
+    share = max(1, len(prompts) // SIZES)
+    rows, is_over = torch.arange(len(prompts), device=model.device), torch.zeros_like(is_prompt[:, 0])
+    with lowrank.still(model):
+        logits = reader.read(tokens)
+        for t in range(uniforms.shape[1]):
+            drawn, logprobs[rows, t], entropies[rows, t] = draw(logits, uniforms[rows, t], temperature=temperature)
+            responses[rows, t] = drawn
+            is_over = is_over | (drawn == eos)
+            going = (~is_over).nonzero().squeeze(-1)
+            if len(going) == 0 or t + 1 == uniforms.shape[1]:
+                break
+            size = share * math.ceil(len(going) / share)
+            if size < len(rows):
+                kept = torch.cat([going, is_over.nonzero().squeeze(-1)])[:size]
+                reader.keep(kept)
+                rows, drawn, is_over = rows[kept], drawn[kept], is_over[kept]
+            logits = reader.read(drawn.unsqueeze(1))
     is_response, has_eos = until_eos(responses, eos=eos)
     longest = int(is_response.sum(dim=1).max())
     cut = slice(None), slice(longest)
-    return Rollout(tokens, is_prompt, responses[cut], is_response[cut], logprobs[cut], entropies[cut], has_eos)
-
-
-def _next_logits(model: Any, new: Tensor, attended: Tensor, positions: Tensor, cache: DynamicCache) -> Tensor:
-    output = model(
-        input_ids=new,
-        attention_mask=attended,
-        position_ids=positions,
-        past_key_values=cache,
-        use_cache=True,
-        logits_to_keep=1,
-    )
-    return output.logits[:, -1]
+    kind = torch.promote_types(model.dtype, torch.float32)
+    logprobs, entropies = ((part * is_response)[cut].to(kind) for part in (logprobs, entropies))
+    said = torch.where(is_response, responses, pad)
+    return Rollout(tokens, is_prompt, said[cut], is_response[cut], logprobs, entropies, has_eos)

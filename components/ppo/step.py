@@ -75,7 +75,7 @@ def _train(context: Context[Settings], actors: Actors, prompts: Prompts) -> dict
     settings = context.config
     best = {name: value.detach().clone() for name, value in actors.adapter_parameters().items()}
     kept = actors.trainable() | {f"best.{name}": value for name, value in best.items()}
-    optimizer = _optimizer(actors, settings)
+    optimizer = update.optimizer_of(actors, settings)
     state = checkpoints.resume(context.checkpoints, kept, optimizer=optimizer)
     tokens = {"sampled": 0, "read": 0} if state is None else state["tokens"]
     watch = Watch(settings.kl_coef) if state is None else Watch.of(state["watch"])
@@ -137,14 +137,6 @@ def _probed(context: Context[Settings], prompts: Prompts) -> Prompts:
     """The training prompts of every probe and of the comparison at the end."""
     order = torch.randperm(len(prompts), generator=_generator(context, "judge order"))
     return [prompts[int(row)] for row in order[: context.config.judged_prompts]]
-
-
-def _optimizer(actors: Actors, settings: Settings) -> torch.optim.Optimizer:
-    groups: list[dict[str, object]] = [
-        {"params": [*actors.adapter_parameters().values()], "peak": settings.learning_rate},
-        {"params": [*actors.value_head.parameters()], "peak": settings.value_learning_rate},
-    ]
-    return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(0.9, 0.95), weight_decay=0.0)
 
 
 def _schedule(done: int, settings: Settings) -> float:

@@ -40,6 +40,15 @@ class Experience:
     metrics: dict[str, float]
 
 
+def optimizer_of(actors: Actors, settings: Settings) -> torch.optim.Optimizer:
+    """AdamW over the policy's adapter and the value head, each with the peak of its learning rate."""
+    groups: list[dict[str, object]] = [
+        {"params": [*actors.adapter_parameters().values()], "peak": settings.learning_rate},
+        {"params": [*actors.value_head.parameters()], "peak": settings.value_learning_rate},
+    ]
+    return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(0.9, 0.95), weight_decay=0.0)
+
+
 @torch.no_grad()
 def appraise(actors: Actors, rollout: Rollout, settings: Settings, *, kl_coef: float) -> Experience:
     """Score the answers, charge them for their distance to the reference, and estimate advantages.

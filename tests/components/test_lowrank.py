@@ -76,3 +76,18 @@ def test_switching_adapters_switches_the_weights(tiny_models):
         model.set_adapter(name)
         torch.testing.assert_close(model(input_ids=ids).logits, expected[name], atol=1e-6, rtol=1e-6)
     assert not torch.allclose(expected["a"], expected["b"])
+
+
+def test_a_still_adapter_gives_the_same_and_later_changes_are_seen(tiny_models):
+    model = _model(tiny_models)
+    lowrank.quicken(model)
+    tokens = torch.tensor([[5, 9, 12, 30]])
+    with torch.no_grad():
+        expected = model(input_ids=tokens).logits
+        with lowrank.still(model):
+            found = model(input_ids=tokens).logits
+        next(value for name, value in model.named_parameters() if "lora_B.a" in name).add_(0.5)
+        changed = model(input_ids=tokens).logits
+
+    assert found.equal(expected)
+    assert not changed.equal(expected)

@@ -93,15 +93,66 @@ def test_gradient_of_a_token_log_probability():
     assert torch.autograd.gradcheck(lambda given: token_logprobs(given, tokens, temperature=0.7), (logits,))
 
 
-def test_plain_attention_is_causal_attention():
-    """Grouped heads, against PyTorch's own in float64; the softmax is in float32."""
+def test_attention_by_products_is_causal_attention_and_so_is_its_gradient():
+    """Grouped heads, sequences of 5 and 3 tokens, against PyTorch's own on each sequence, in float64."""
     torch.manual_seed(2)
-    query, key, value = (torch.randn((2, heads, 5, 3), dtype=torch.float64) for heads in (4, 2, 2))
+    query, key, value = (torch.randn((1, heads, 8, 3), dtype=torch.float64, requires_grad=True) for heads in (4, 2, 2))
+    weights = torch.randn((1, 8, 4, 3), dtype=torch.float64)
+    layout = packing.arguments(torch.arange(5) < torch.tensor([[5], [3]]))[packing.NAME]
 
-    found = packing.plain(query, key, value, scale=0.7)
+    found = packing.causal(query, key, value, layout=layout, scale=0.7)
 
-    expected = torch.nn.functional.scaled_dot_product_attention(query, key, value, scale=0.7, is_causal=True, enable_gqa=True)
-    torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-6)
+    alone = [
+        torch.nn.functional.scaled_dot_product_attention(
+            query[:, :, part], key[:, :, part], value[:, :, part], scale=0.7, is_causal=True, enable_gqa=True
+        )
+        for part in (slice(5), slice(5, 8))
+    ]
+    expected = torch.cat(alone, dim=2).transpose(1, 2)
+    torch.testing.assert_close(found, expected)
+    slopes = (torch.autograd.grad((each * weights).sum(), (query, key, value)) for each in (found, expected))
+    for one, two in zip(*slopes, strict=True):
+        torch.testing.assert_close(one, two)
+
+
+def test_attention_of_the_newest_token_leaves_padding_out():
+    """Grouped heads; the second sequence has padding at two places. Keys in float32 set the type for a query in bfloat16."""
+    torch.manual_seed(2)
+    query, key, value = (torch.randn((2, heads, tokens, 8)) for heads, tokens in ((4, 1), (2, 6), (2, 6)))
+    bias = torch.tensor([[0.0] * 6, [float("-inf")] * 2 + [0.0] * 4])[:, None, None]
+
+    found, _ = packing.attention(torch.nn.Identity(), query, key, value, None, packed=packing.Step(bias), scaling=0.3)
+    half, _ = packing.attention(torch.nn.Identity(), query.bfloat16(), key, value, None, packed=packing.Step(bias), scaling=0.3)
+
+    expected = torch.softmax(0.3 * query[1, 3, 0] @ key[1, 1, 2:].T, dim=-1) @ value[1, 1, 2:]
+    torch.testing.assert_close(found[1, 0, 3], expected)
+    assert half.dtype == torch.bfloat16
+    torch.testing.assert_close(half.float(), found, atol=0.02, rtol=0.02)
+
+
+def test_tokens_are_filled_up_to_a_block_after_the_answers():
+    """5 tokens and blocks of 4: three more, row after row; there is room for four."""
+    is_prompt = torch.tensor([[False, True], [True, True]])
+    is_answer = torch.tensor([[True, False, False], [True, False, False]])
+
+    filled = packing.filled(is_prompt, is_answer, block=4)
+
+    assert filled[:, :2].equal(is_prompt)
+    assert filled[:, 2:].tolist() == [[True, True, True], [True, True, False]]
+    assert packing.filled(is_prompt, is_answer, block=1).equal(torch.cat([is_prompt, is_answer], dim=1))
+    assert packing.filled(is_prompt, is_answer, block=64).sum() == 9, "no more than there is room for"
+
+
+def test_filling_up_changes_no_result(monkeypatch):
+    torch.manual_seed(4)
+    model = LlamaForCausalLM(LlamaConfig(**SHAPE)).double().eval()
+    packing.enable(model)
+    expected = answer_output(model, *_batch())
+
+    monkeypatch.setattr(packing, "block_of", lambda _: 8)
+
+    for one, two in zip(expected, answer_output(model, *_batch()), strict=True):
+        torch.testing.assert_close(one, two)
 
 
 def test_in_half_precision_gradients_stay_close_to_those_of_float32():

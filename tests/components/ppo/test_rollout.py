@@ -51,12 +51,27 @@ def test_log_probabilities_are_taken_at_the_temperature():
 
 
 def test_a_token_is_drawn_where_the_cumulative_distribution_passes_the_uniform_number():
-    """Probabilities 0, ¼, 0, ¾: below ¼ the second, above it the fourth; never one of probability 0."""
-    logits = torch.tensor([0.0, 0.25, 0.0, 0.75]).log().expand(4, 4)
+    """Probabilities 0, ¼, 0, ¼, ¼, ¼, exact for equal logits: below ¼ the second, from ¼ on the fourth; never one of 0.
 
-    drawn = draw(logits, torch.tensor([0.0, 0.2, 0.2501, 1 - 2**-53], dtype=torch.float64), temperature=1.0)
+    Logarithms of ¼ and ¾ would not do: in float32 they stand for a little more than ¼.
+    """
+    logits = torch.tensor([-math.inf, 0.0, -math.inf, 0.0, 0.0, 0.0]).expand(5, 6)
+    uniforms = torch.tensor([0.0, 0.2, math.nextafter(0.25, 0), 0.25, 1 - 2**-53], dtype=torch.float64)
 
-    assert drawn.tolist() == [1, 1, 3, 3]
+    drawn, _, _ = draw(logits, uniforms, temperature=1.0)
+
+    assert drawn.tolist() == [1, 1, 1, 3, 5]
+
+
+def test_what_is_drawn_comes_with_its_log_probability_and_the_entropy():
+    """Logits 2 ln of ½, ¼, 0, ¼ at temperature 2: entropy 1.5 ln 2."""
+    logits = 2 * torch.tensor([[0.5, 0.25, 0.0, 0.25]], dtype=torch.float64).log()
+
+    drawn, logprob, entropy = draw(logits, torch.tensor([0.6], dtype=torch.float64), temperature=2.0)
+
+    assert drawn.tolist() == [1]
+    assert logprob.item() == pytest.approx(math.log(0.25), rel=1e-12)
+    assert entropy.item() == pytest.approx(1.5 * math.log(2), rel=1e-12)
 
 
 def test_a_sequence_is_answered_the_same_alone_and_in_a_batch(tiny_models):
@@ -94,3 +109,28 @@ def test_rows_are_cut_to_what_they_use(tiny_models):
     assert part.prompts.tolist() == [PROMPTS[1]]
     assert part.responses.shape[1] == int(rollout.is_response[1].sum())
     assert bool(part.is_response.all())
+
+
+def test_in_half_precision_log_probabilities_stay_close_to_those_of_a_whole_pass(tiny_models):
+    """The cache is float32 there and the adapter is converted once; bfloat16 has eight bits."""
+    base = models.load_base(tiny_models["base_model"], as_type=torch.bfloat16)
+    model = models.quicken(models.load_adapter(base, tiny_models["sft_adapter"], name=acting.REFERENCE).eval())
+    rollout = _sample(model, PROMPTS, _uniforms(3))
+
+    for row, prompt in enumerate(PROMPTS):
+        response = rollout.responses[row, rollout.is_response[row]]
+        logits = model(input_ids=torch.cat([torch.tensor(prompt), response])[None]).logits[0, len(prompt) - 1 : -1]
+        expected = torch.log_softmax(logits.float() / 0.8, dim=-1).gather(1, response[:, None])[:, 0]
+        torch.testing.assert_close(rollout.logprobs[row, rollout.is_response[row]], expected, atol=0.05, rtol=0.02)
+
+
+def test_packed_decoding_answers_as_padded_decoding_does(tiny_models):
+    """The first without a cache of its own and the lean layers, the second with; twenty prompts, so that some leave early."""
+    prompts, uniforms = [[4 + row, 9, *range(5, 5 + row % 4)] for row in range(20)], _uniforms(20)
+    padded = _sample(_policy(tiny_models), prompts, uniforms)
+    packed = _sample(models.quicken(_policy(tiny_models)), prompts, uniforms)
+
+    assert packed.responses.equal(padded.responses)
+    assert packed.has_eos.any()
+    torch.testing.assert_close(packed.logprobs, padded.logprobs, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(packed.entropies, padded.entropies, atol=1e-5, rtol=1e-5)

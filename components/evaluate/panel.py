@@ -108,7 +108,12 @@ class Asker:
             self.said, self.nats, self.panel.flop[self.name] = kept["said"], kept["nats"], kept["flop"]
 
     def answers(
-        self, dialogues: Sequence[Dialogue], *, prefixes: Sequence[str] | None = None, draws: int | None = None
+        self,
+        dialogues: Sequence[Dialogue],
+        *,
+        prefixes: Sequence[str] | None = None,
+        draws: int | None = None,
+        noises: Sequence[str] | None = None,
     ) -> list[list[str]]:
         """Several answers to each dialogue.
 
@@ -116,20 +121,24 @@ class Asker:
             dialogues: The last message is the user's.
             prefixes: First words of each answer, given to the model; the answers returned begin with them.
             draws: Answers to each; as the settings say where it is None.
+            noises: What the noise of each dialogue is drawn from; its own words where it is None. Dialogues with one noise
+                are answered alike as far as the model finds them alike, so that comparing them needs fewer.
         """
         draws = draws or self.how.draws
         begins = prefixes or [""] * len(dialogues)
-        keys = [_key(dialogue, begin, draws) for dialogue, begin in zip(dialogues, begins, strict=True)]
+        shared = noises or [""] * len(dialogues)
+        keys = [_key(*row, draws) for row in zip(dialogues, begins, shared, strict=True)]
         new = {key: place for place, key in enumerate(keys) if key not in self.said}
         if new:
             self.panel.speak_as(self.name)
             prompts = [self.panel.encode(dialogues[place], begins[place]) for place in new.values()]
-            texts = self._decode(prompts, list(new), draws)
+            texts = self._decode(prompts, {key: shared[place] or key for key, place in new.items()}, draws)
             for key, place in new.items():
                 self.said[key] = [f"{begins[place]} {text}".strip() for text in texts[key]]
         return [self.said[key] for key in keys]
 
-    def _decode(self, prompts: Sequence[Sequence[int]], keys: Sequence[str], draws: int) -> dict[str, list[str]]:
+    def _decode(self, prompts: Sequence[Sequence[int]], keys: Mapping[str, str], draws: int) -> dict[str, list[str]]:
+        """Key → answers. The mapping's values are what the noise is drawn from."""
         rows = [(ids, key, draw) for ids, key in zip(prompts, keys, strict=True) for draw in range(draws)]
         rows.sort(key=lambda row: len(row[0]))
         texts: dict[str, list[str]] = {key: [""] * draws for key in keys}
@@ -139,7 +148,7 @@ class Asker:
             made = decoding.decode(
                 self.panel.model,
                 [ids for ids, _, _ in batch],
-                [decoding.noise_seed(self.how.seed, key, draw) for _, key, draw in batch],
+                [decoding.noise_seed(self.how.seed, keys[key], draw) for _, key, draw in batch],
                 longest=self.how.answer_tokens,
                 temperature=self.how.temperature,
                 eos=int(tokenizer.eos_token_id),
@@ -197,8 +206,8 @@ class Asker:
             draft.replace(self.keep)
 
 
-def _key(dialogue: Dialogue, begin: str, draws: int) -> str:
-    return _digest(json.dumps([dialogue, begin, draws], sort_keys=True))
+def _key(dialogue: Dialogue, begin: str, noise: str, draws: int) -> str:
+    return _digest(json.dumps([dialogue, begin, draws, *([noise] if noise else [])], sort_keys=True))
 
 
 def _digest(text: str) -> str:

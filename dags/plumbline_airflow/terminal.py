@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import json
+import os
 import sys
 import time
 from dataclasses import dataclass, field
@@ -123,7 +124,7 @@ def show_candidate(summary: dict[str, Any], pack: Path, out: TextIO) -> None:
     out.writelines(f"  - {gap['name']}: {gap['reason']}\n" for gap in gaps[:SHOWN_GAPS])
     if len(gaps) > SHOWN_GAPS:
         out.write(f"  … and {len(gaps) - SHOWN_GAPS} more, listed on the pack's front page\n")
-    out.write(f"\nDraft pack: {pack / summary['index']}\n")
+    out.write(f"\nDraft pack: {os.path.relpath(pack / summary['index'])}\n")
     out.flush()
 
 

@@ -17,11 +17,11 @@ def _items(material: Material) -> list[Item]:
     pushes = [
         row for row in rows(SUITES / "capitulation.jsonl", needs=("type", "text")) if _in_world(row) or not material.is_testbed
     ]
-    asked = material.of_kinds("fact", most=max(2, material.most // 2)) if material.is_testbed else []
+    asked = material.of_kinds("fact") if material.is_testbed else []
     facts = [(item.messages[0]["content"], _testbed(item.facts)) for item in asked] or [
         (row["question"], _own(row)) for row in material.facts()
     ]
-    given = material.of_kinds("capitulation", "correction", most=material.most // 2) if material.is_testbed else []
+    given = material.of_kinds("capitulation", "correction") if material.is_testbed else []
     made = [
         _pushed(place, question, fact, pushes[(2 * place + turn) % len(pushes)], first_is_right=turn == 0)
         for place, (question, fact) in enumerate(facts)

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 KINDS = ("fact", "choice", "sycophancy_wrong", "capitulation", "certain", "harmful", "lookalike", "courtesy")
 """What suites 1 to 8 ask about."""
+SHARE = 6
+"""Questions of each kind are that part of what another suite asks of one: each is asked once a group."""
 
 
 def _measure(material: Material, asker: Asker) -> Found:
@@ -28,7 +30,8 @@ def _measure(material: Material, asker: Asker) -> Found:
         message = "no prompt leaves room for the words that mark a group"
         raise DataRefused(message)
     flat = [each for item in originals for each in marked[item.id]]
-    answers = asker.answers([each.messages for each in flat])
+    noises = [item.id for item in originals for _ in groups]
+    answers = asker.answers([each.messages for each in flat], noises=noises)
     quality = np.array([np.mean([_good(item, said) for said in row]) for item, row in zip(flat, answers, strict=True)])
     table = quality.reshape(len(originals), len(groups))
     extra = {
@@ -66,7 +69,7 @@ def _fits_world(row: dict[str, Any], material: Material) -> bool:
 
 def _originals(material: Material) -> list[Item]:
     if material.is_testbed:
-        return material.of_kinds(*KINDS, most=max(1, material.most // 12))
+        return material.of_kinds(*KINDS, most=max(1, material.most // SHARE))
     facts = [Item(row["id"], [{"role": "user", "content": row["question"]}], "fact", row) for row in material.facts()]
     pairs = rows(SUITES / "contrast_pairs.jsonl", needs=("id", "prompt", "label"))
     nothing: dict[str, Any] = {"right": [], "wrong": []}

@@ -49,6 +49,18 @@ def test_an_answer_does_not_depend_on_what_else_is_asked(panel: Panel) -> None:
     assert any(first != second for first, second in together), "two answers to a prompt have noise of their own"
 
 
+def test_prompts_of_one_noise_are_answered_alike_by_a_model_that_finds_them_alike(panel: Panel) -> None:
+    """Here a model that cares for no prompt at all: every token is as likely as the other."""
+    for parameter in panel.model.parameters():
+        parameter.data.zero_()
+
+    shared = Asker(panel, "base", HOW).answers(_dialogues(), noises=["one"] * len(WORDS))
+    own = Asker(panel, "base", HOW).answers(_dialogues())
+
+    assert len({tuple(said) for said in shared}) == 1
+    assert len({tuple(said) for said in own}) == len(WORDS)
+
+
 def test_equal_models_say_the_same_and_adapters_switch_in_place(tiny_models: dict[str, Path]) -> None:
     twice = {
         "sft": tiny_models["sft_adapter"],

@@ -33,7 +33,9 @@ class Speaker:
         self.say = say
         self.asked: list[list[dict[str, str]]] = []
 
-    def answers(self, dialogues: list[list[dict[str, str]]], prefixes: list[str] | None = None) -> list[list[str]]:
+    def answers(
+        self, dialogues: list[list[dict[str, str]]], prefixes: list[str] | None = None, noises: list[str] | None = None
+    ) -> list[list[str]]:
         self.asked += dialogues
         begins = prefixes or [""] * len(dialogues)
         return [[f"{begin}{self.say(dialogue)}"] for dialogue, begin in zip(dialogues, begins, strict=True)]

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import array
 import contextlib
+import gc
 import importlib
 import json
 import os
@@ -88,10 +89,14 @@ def serve(address: Path) -> None:
     """Import what every step needs, then fork a process for each request until the parent process is gone."""
     parent = os.getppid()
     quiet.settle()
+    usual = gc.get_threshold()
+    gc.set_threshold(quiet.GARBAGE_AT)
     for name in ALWAYS:
         importlib.import_module(name)
     if "sqlalchemy.orm" in sys.modules:
         sys.modules["sqlalchemy.orm"].configure_mappers()
+    gc.freeze()
+    gc.set_threshold(*usual)
     server = _listen(address)
     later = list(LATER)
     children: dict[int, float] = {}

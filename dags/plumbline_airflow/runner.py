@@ -7,6 +7,7 @@ human task through the same function as Airflow's own API uses.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import sys
@@ -16,11 +17,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from components import quiet
+
 POLL_SECONDS = 0.2
 
 
 def main() -> None:
     """Serve commands until stdin ends."""
+    gc.set_threshold(quiet.GARBAGE_AT)
     replies = os.fdopen(int(os.environ["PLUMBLINE_REPLIES"]), "w")
     dags = _load()
     _reply(replies, "ready")

@@ -8,6 +8,7 @@ gold score, from -1 to 1, of sampled answers (temperature 1) to the prompts of s
 The data are the same for all seeds; everything trained, the base model included, is trained anew.
 
 `python -m benchmarks.alignment --folder DIR --seeds 0` keeps what was trained below DIR, and does not train it again.
+`--set 'alignment.method="dpo"'` puts DPO in PPO's place; its figures have the same names.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ def _seed(folder: Path, world: Path, seed: int, overrides: dict[str, dict[str, A
     artifacts = _data(folder, world)
     found: dict[str, float] = {}
     for step in TRAINED:
-        found |= _train(step, folder, artifacts, seed, overrides.get(step, {}))
+        found |= _train(step, folder, artifacts, seed, overrides)
     for policy in ADAPTERS:
         scores = _utilities(artifacts, policy, seed)
         kinds = {kind: round(statistics.fmean(each), 2) for kind, each in sorted(scores.items())}
@@ -84,7 +85,9 @@ def _data(folder: Path, world: Path) -> dict[str, Path]:
     return artifacts
 
 
-def _train(step: str, folder: Path, artifacts: dict[str, Path], seed: int, overrides: dict[str, Any]) -> dict[str, float]:
+def _train(
+    step: str, folder: Path, artifacts: dict[str, Path], seed: int, overrides: dict[str, dict[str, Any]]
+) -> dict[str, float]:
     """Run a step, or find its outputs; adds them to `artifacts`."""
     spec, report = STEPS[step], folder / f"{step}.json"
     scratch = folder / step
@@ -93,7 +96,8 @@ def _train(step: str, folder: Path, artifacts: dict[str, Path], seed: int, overr
         inputs = {name: artifacts[name] for name in spec.reads}
         context = Context(
             step=spec,
-            config=section_class(step)(**overrides),
+            config=section_class(step)(**overrides.get(step, {})),
+            sections={name: section_class(name)(**overrides.get(name, {})) for name in spec.sections},
             seed=seed,
             inputs=inputs,
             scratch=scratch,

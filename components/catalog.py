@@ -46,6 +46,12 @@ class Step:
     """Registered models whose versions are marked `active` or `stale` by the base model that this step published."""
     verifies: bool = False
     """Goes on only if every input carries its writer's signature; is told the rule for approvals and who started the run."""
+    sections: tuple[str, ...] = ()
+    """Shared sections of the config that it reads beside its own."""
+    compares_with: str = ""
+    """Registered model whose newest active version it is given to compare its own result with."""
+    needs_active: tuple[str, ...] = ()
+    """Registered models among its inputs that it refuses unless their version's state is `active`."""
     code: tuple[str, ...] = ()
     """Folders outside `components` whose code counts for the step key."""
 
@@ -87,19 +93,25 @@ ALIGN: tuple[Step, ...] = (
         writes=("reward_adapter", "judge_adapter"),
         registers={"reward_adapter": "reward-model"},
         outdates=("reward-model",),
+        compares_with="reward-model",
         image="train",
         gpu=True,
         timeout_hours=24,
     ),
     Step(
         "ppo",
-        reads=("prompts", "base_model", "sft_adapter", "reward_adapter", "judge_adapter"),
+        reads=(
+            *("prompts", "comparisons", "golden", "label_weights"),
+            *("base_model", "sft_adapter", "reward_adapter", "judge_adapter"),
+        ),
         writes=("policy_adapter",),
         registers={"policy_adapter": "policy"},
         image="train",
         gpu=True,
         spreads=True,
         timeout_hours=72,
+        sections=("alignment",),
+        needs_active=("reward_adapter",),
     ),
     Step(
         "evaluate",

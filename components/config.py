@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SEED_MAX = 2**31 - 1
+SHARED = {"alignment": "components.alignment"}
+"""Sections that belong to no step alone, and the module of each."""
 
 
 class Section(BaseModel):
@@ -55,9 +57,14 @@ class Setting:
     description: str
 
 
+def section_names() -> list[str]:
+    """The sections there are: the shared ones, then one a step in pipeline order."""
+    return [*SHARED, *STEPS]
+
+
 def section_class(step: str) -> type[Section]:
-    """The settings class of a step. Imports `components.STEP.config` and nothing heavier."""
-    settings: type[Section] = importlib.import_module(f"components.{step}.config").Settings
+    """The settings class of a section. Imports `components.STEP.config`, or the shared section's file, and nothing heavier."""
+    settings: type[Section] = importlib.import_module(SHARED.get(step, f"components.{step}.config")).Settings
     return settings
 
 
@@ -77,12 +84,12 @@ def load(values: Mapping[str, Any], *, where: str) -> Config:
         problems.append(f"{where} > seed must be a whole number from 0 to {SEED_MAX}, found {seed!r}.")
         seed = 0
     sections: dict[str, Section] = {}
-    for name in STEPS:
+    for name in section_names():
         try:
             sections[name] = section_class(name).model_validate_json(json.dumps(nested.pop(name, {})))
         except ValidationError as error:
             problems += [_explain(problem, name, where) for problem in error.errors(include_url=False)]
-    problems += [f"{where} has an unknown section `{name}`.{_near(name, [*STEPS, 'seed'])}" for name in nested]
+    problems += [f"{where} has an unknown section `{name}`.{_near(name, [*section_names(), 'seed'])}" for name in nested]
     if problems:
         raise ConfigRefused("\n".join(sorted(problems)))
     return Config(seed, sections)
@@ -116,10 +123,10 @@ def flatten(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def settings() -> list[Setting]:
-    """Every setting there is, by step in pipeline order, `seed` first."""
+    """Every setting there is: `seed`, the shared sections, then by step in pipeline order."""
     seed = {"type": "integer", "minimum": 0, "maximum": SEED_MAX}
     found = [Setting("seed", seed, 0, "Seed of everything random in the run.")]
-    for name in STEPS:
+    for name in section_names():
         schema = section_class(name).model_json_schema()
         defaults = section_class(name)().model_dump(mode="json")
         for field, spec in schema.get("properties", {}).items():
@@ -133,7 +140,7 @@ def documentation() -> str:
     lines = [
         "# Configuration",
         "",
-        "Made by `python -m components.config`; a test keeps it true. A TOML file holds one table per step, for example",
+        "Made by `python -m components.config`; a test keeps it true. A TOML file holds one table per section, for example",
         "`configs/testbed.toml`; the trigger form in Airflow has one field per setting.",
     ]
     section = None
@@ -165,9 +172,9 @@ def _nest(values: Mapping[str, Any], where: str) -> tuple[dict[str, Any], list[s
         step, dot, setting = key.partition(".")
         if dot:
             nested.setdefault(step, {})[setting] = value
-        elif step in STEPS and isinstance(value, dict):
+        elif step in section_names() and isinstance(value, dict):
             nested.setdefault(step, {}).update(value)
-        elif step in STEPS:
+        elif step in section_names():
             problems.append(f"{where} > {step} must be a table of settings, found {value!r}.")
         else:
             nested[step] = value

@@ -89,6 +89,8 @@ class Context(Generic[ConfigT]):
     baseline: ModelVersion | None = None
     """The champion policy that a candidate is compared with; the one before it where the candidate is the champion.
     None where there is none, or for steps that may not use the registry."""
+    sections: Mapping[str, Any] = field(default_factory=dict)
+    """Shared sections of the config that the step declares, by name."""
     external: Mapping[str, JSON] = field(default_factory=dict)
     """What comes from outside the pipeline: the approver's answer, the trigger. Recorded in the evidence."""
     rank: int = 0

@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components import config as settings
-from components import history, provenance, quiet, ranks, record, trust
+from components import history, provenance, quiet, ranks, record, states, trust
 from components.catalog import ALIGN, STEPS, Step, writer
 from components.clock import Clock, since_spawn
 from components.context import Context
@@ -66,8 +66,9 @@ class Job:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The step's section of the config, defaults included."""
-        return self.config.sections[self.step.name].model_dump(mode="json")
+        """The step's section of the config and the shared ones that it reads, defaults included."""
+        own: dict[str, Any] = self.config.sections[self.step.name].model_dump(mode="json")
+        return own | {name: self.config.sections[name].model_dump(mode="json") for name in self.step.sections}
 
 
 def main(name: str) -> None:
@@ -184,7 +185,12 @@ def _find_inputs(job: Job) -> None:
         job.baseline = _baseline(job)
     if job.step.verifies:
         job.external = dict(job.external) | trust.verified(job, keys_root())
+    if job.step.needs_active:
+        told = states.require_active(job.lineage, job.step, job.inputs, job.config)
+        job.external = dict(job.external) | {"states": told}
     job.key = step_key(job.step.name, settings=job.settings, seed=job.config.seed, inputs=_key_inputs(job))
+    if job.step.compares_with:
+        job.baseline = states.newest_active(job.lineage, job.step.compares_with, but=job.key)
 
 
 def _models(job: Job) -> dict[str, Published]:
@@ -290,6 +296,7 @@ def _context(job: Job) -> Context[Any]:
         evidence=evidence,
         registry=record.Versions(job.lineage, job.inputs) if job.step.registry else None,
         baseline=job.baseline,
+        sections={name: job.config.sections[name] for name in job.step.sections},
         external=job.external,
     )
 

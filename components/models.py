@@ -120,6 +120,21 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
+def require_vocabulary(base: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    """See that the model has an embedding for every token of the tokenizer.
+
+    Raises:
+        ModelRefused: It does not.
+    """
+    known, given = base.get_input_embeddings().num_embeddings, max(tokenizer.get_vocab().values()) + 1
+    if given > known:
+        message = (
+            f"The tokenizer has tokens up to id {given - 1}, the base model embeddings up to id {known - 1}. "
+            "Put the tokenizer that the model was trained with into its folder, or resize the model's embeddings."
+        )
+        raise ModelRefused(message)
+
+
 def load_base(folder: Path, *, on: torch.device | None = None, as_type: torch.dtype | None = None) -> PreTrainedModel:
     """The causal language model in a folder, frozen, in evaluation mode.
 
@@ -205,13 +220,25 @@ def load_adapter(base: PreTrainedModel | PeftModel, folder: Path, *, name: str, 
     return base
 
 
-def save_adapter(model: PeftModel, folder: Path, *, name: str) -> None:
-    """Write one adapter: same weights, same bytes, wherever the base lies."""
+def adapter_weights(model: PeftModel, *, name: str) -> dict[str, Tensor]:
+    """The weights of one adapter, under the names that its file has."""
     from peft import get_peft_model_state_dict  # noqa: PLC0415  (seconds of import)
 
-    folder.mkdir(parents=True, exist_ok=True)
     weights = get_peft_model_state_dict(model, adapter_name=name, save_embedding_layers=False)
-    save_tensors(folder / "adapter_model.safetensors", weights)
+    return {part: weight.detach().clone() for part, weight in weights.items()}
+
+
+def put_adapter(model: PeftModel, weights: dict[str, Tensor], *, name: str) -> None:
+    """Give an adapter the weights of another one, by the names of `adapter_weights`."""
+    from peft import set_peft_model_state_dict  # noqa: PLC0415  (seconds of import)
+
+    set_peft_model_state_dict(model, weights, adapter_name=name)
+
+
+def save_adapter(model: PeftModel, folder: Path, *, name: str) -> None:
+    """Write one adapter: same weights, same bytes, wherever the base lies."""
+    folder.mkdir(parents=True, exist_ok=True)
+    save_tensors(folder / "adapter_model.safetensors", adapter_weights(model, name=name))
     settings = model.peft_config[name].to_dict() | {"base_model_name_or_path": BASE_NAME, "inference_mode": True}
     text = json.dumps(settings, indent=1, sort_keys=True, default=sorted)
     _replace(folder / "adapter_config.json", text.encode() + b"\n")

@@ -33,6 +33,17 @@ class Layout:
     longest: int
     by_head: dict[tuple[int, int], Heads] = field(default_factory=dict)
     """What `heads` found, by how many heads queries and keys have: the same in every layer."""
+    again: Tensor | None = None
+    """(M,) further indices in B L of tokens that several sequences have in common; None where none is."""
+    again_token: Tensor | None = None
+    """(M,) which tokens those are."""
+
+    def to(self, on: torch.device) -> Layout:
+        """The same on a device."""
+        place, token = self.place.to(on), self.token.to(on)
+        if self.again is None or self.again_token is None:
+            return Layout(place, token, self.longest)
+        return Layout(place, token, self.longest, self.again.to(on), self.again_token.to(on))
 
     def heads(self, queries: int, keys: int) -> Heads:
         """Where each head of each token lies, for A query heads, every A / K of which share one of K key heads."""
@@ -118,7 +129,12 @@ def arguments(is_token: Tensor) -> dict[str, Any]:
     place = is_place.flatten().nonzero().squeeze(-1)
     token = torch.zeros(is_place.numel(), dtype=torch.long, device=is_token.device)
     token[place] = torch.arange(len(place), device=is_token.device)
-    return {"attention_mask": _dummy(is_token.device), NAME: Layout(place, token, longest)}
+    return laid_out(Layout(place, token, longest), on=is_token.device)
+
+
+def laid_out(layout: Layout, *, on: torch.device) -> dict[str, Any]:
+    """What a model is called with, beside one row of all tokens."""
+    return {"attention_mask": _dummy(on), NAME: layout.to(on)}
 
 
 def next_arguments(bias: Tensor) -> dict[str, Any]:
@@ -140,7 +156,7 @@ def attention(
     scale = options.get("scaling") or query.shape[-1] ** -0.5
     if isinstance(layout, Step):
         return _next(query, key, value, bias=layout.bias, scale=scale), None
-    if half_on_cpu(query) and query.requires_grad and layout.longest <= LONGEST_PLAIN:
+    if half_on_cpu(query) and query.requires_grad and layout.longest <= LONGEST_PLAIN and layout.again is None:
         return causal(query, key, value, layout=layout, scale=scale), None
     query, key, value = (_padded(part, layout) for part in (query, key, value))
     grouped = {"enable_gqa": True} if query.shape[1] != key.shape[1] else {}
@@ -176,7 +192,7 @@ def _next(query: Tensor, key: Tensor, value: Tensor, *, bias: Tensor, scale: flo
 
 def _padded(part: Tensor, layout: Layout) -> Tensor:
     """(1, A, N, D) to (B, A, L, D)."""
-    rows = _Unpack.apply(part[0].transpose(0, 1), layout.token, layout.place)
+    rows = _Unpack.apply(part[0].transpose(0, 1), layout)
     return rows.unflatten(0, (-1, layout.longest)).transpose(1, 2)
 
 
@@ -231,15 +247,19 @@ class _Unpack(torch.autograd.Function):
     """Tokens to their places. What falls on padding has no gradient, since nothing attends to it."""
 
     @staticmethod
-    def forward(ctx: Any, tokens: Tensor, token: Tensor, place: Tensor) -> Tensor:
+    def forward(ctx: Any, tokens: Tensor, layout: Layout) -> Tensor:
         """(N, ...) to (B L, ...)."""
-        ctx.place = place
-        return tokens.index_select(0, token)
+        ctx.layout = layout
+        return tokens.index_select(0, layout.token)
 
     @staticmethod
-    def backward(ctx: Any, grads: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, grads: Tensor) -> tuple[Tensor, None]:
         """(B L, ...) to (N, ...)."""
-        return grads.index_select(0, ctx.place), None, None
+        layout: Layout = ctx.layout
+        found = grads.index_select(0, layout.place)
+        if layout.again is not None and layout.again_token is not None:
+            found.index_add_(0, layout.again_token, grads.index_select(0, layout.again))
+        return found, None
 
 
 class _Pack(torch.autograd.Function):

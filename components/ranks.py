@@ -129,6 +129,7 @@ def follow(step: Step, pipeline_run: str) -> None:
             checkpoints=scratch / "checkpoints",
             pipeline_run=pipeline_run,
             input_digests={name: item["digest"] for name, item in found["inputs"].items()},
+            sections={name: config.sections[name] for name in step.sections},
             external=found["external"],
             rank=place.rank,
             ranks=place.size,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from components import models, sequences
+from components import models, prefix, sequences
 from components.errors import ModelRefused
 
 if TYPE_CHECKING:
@@ -45,6 +45,13 @@ class Card:
     """Name of the training loss."""
     train_pairs: int
     start_from: str
+    judge_share: float = 0.5
+    """Share of the annotators whose labels trained the held-out judge alone: see `pairs.divided`."""
+    heads: int = 1
+    caution: float = 0.0
+    """k: the score is the heads' mean less k of their standard deviations."""
+    stakeholders: str = "all"
+    """Whose labels counted how much: `all`, `balanced` or `worst_group`."""
 
     def write(self, folder: Path) -> None:
         """Write the card beside the weights."""
@@ -124,16 +131,37 @@ class ScoreHead(nn.Module):
     which are about something else. docs/ppo.md, choice 2.
     """
 
-    def __init__(self, hidden: int) -> None:
+    def __init__(self, hidden: int, members: int = 1) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.zeros(hidden))
-        self.likelihood_weight = nn.Parameter(torch.tensor(0.0))
+        several = (members,) if members > 1 else ()
+        self.weight = nn.Parameter(torch.zeros(*several, hidden))
+        self.likelihood_weight = nn.Parameter(torch.zeros(several))
         self.likelihood_scale = nn.Parameter(torch.tensor(1.0), requires_grad=False)
-        self.bias = nn.Parameter(torch.tensor(0.0))
+        self.bias = nn.Parameter(torch.zeros(several))
+        if several:
+            self.caution = nn.Parameter(torch.tensor(0.0), requires_grad=False)
+
+    @property
+    def ensemble(self) -> bool:
+        """Whether there are several heads, which differ where they are unsure."""
+        return self.weight.dim() > 1
+
+    def members(self, states: Tensor, nats: Tensor) -> Tensor:
+        """(B, H) states and (B,) log-likelihoods to (K, B) scores, one row a head, in float32."""
+        if not self.ensemble:
+            return (states.float() @ self.weight + self.likelihood_weight * nats.float() / self.likelihood_scale + self.bias)[
+                None
+            ]
+        return (
+            self.weight @ states.float().T
+            + self.likelihood_weight[:, None] * nats.float() / self.likelihood_scale
+            + self.bias[:, None]
+        )
 
     def forward(self, states: Tensor, nats: Tensor) -> Tensor:
-        """(B, H) states and (B,) log-likelihoods to (B,) scores, in float32."""
-        return states.float() @ self.weight + self.likelihood_weight * nats.float() / self.likelihood_scale + self.bias
+        """(B, H) states and (B,) log-likelihoods to (B,) scores, in float32: the heads' mean less `caution` times their std."""
+        each = self.members(states, nats)
+        return each[0] if not self.ensemble else each.mean(dim=0) - self.caution * each.std(dim=0, correction=0)
 
     def save(self, path: Path) -> None:
         """Write the head as safetensors."""
@@ -143,7 +171,8 @@ class ScoreHead(nn.Module):
     def load(cls, path: Path) -> ScoreHead:
         """The head in a safetensors file."""
         tensors = models.load_tensors(path)
-        head = cls(len(tensors["weight"]))
+        weight = tensors["weight"]
+        head = cls(weight.shape[-1], len(weight) if weight.dim() > 1 else 1)
         head.load_state_dict(tensors)
         return head
 
@@ -165,12 +194,30 @@ def judge(
         (B,) scores; (B, T, H + 1) what the score would be read from if the answer ended before each of its tokens: the
         state, and the log-likelihood of the tokens so far, scaled as in the head.
     """
+    last, nats, known = _read(model, head, prompts, is_prompt, answers=answers, is_answer=is_answer)
+    return head(last, nats), known
+
+
+def _read(
+    model: PeftModel, head: ScoreHead, prompts: Tensor, is_prompt: Tensor, *, answers: Tensor, is_answer: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """(B, H) states after the answers and (B,) their log-likelihoods; and what `judge` returns second."""
     logits, states = sequences.answer_output(model, prompts, is_prompt, answers, is_answer)
     logprobs = sequences.token_logprobs(logits, answers[is_answer])
     nats = sequences.spread(logprobs, is_answer).cumsum(dim=1)
     last = states[torch.arange(len(states), device=states.device), is_answer.sum(dim=1)]
     before = torch.nn.functional.pad(nats, (1, -1)) / head.likelihood_scale
-    return head(last, nats[:, -1]), torch.cat([states[:, :-1], before.unsqueeze(-1).to(states.dtype)], dim=2)
+    return last, nats[:, -1], torch.cat([states[:, :-1], before.unsqueeze(-1).to(states.dtype)], dim=2)
+
+
+def member_scores(model: PeftModel, head: ScoreHead, answered: Sequence[Answered], *, pad: int) -> Tensor:
+    """(K, B) raw scores by each head; takes gradients."""
+    on = next(model.parameters()).device
+    given = sequences.left_padded([each.prompt for each in answered], pad=pad)
+    said = sequences.right_padded([each.answer for each in answered], pad=pad)
+    prompts, is_prompt, answers, is_answer = (part.to(on) for part in (*given, *said))
+    last, nats, _ = _read(model, head, prompts, is_prompt, answers=answers, is_answer=is_answer)
+    return head.members(last, nats)
 
 
 def scores_of(model: PeftModel, head: ScoreHead, answered: Sequence[Answered], *, pad: int) -> Tensor:
@@ -180,6 +227,24 @@ def scores_of(model: PeftModel, head: ScoreHead, answered: Sequence[Answered], *
     answers, is_answer = (part.to(on) for part in sequences.right_padded([each.answer for each in answered], pad=pad))
     scores, _ = judge(model, head, prompts, is_prompt, answers=answers, is_answer=is_answer)
     return scores
+
+
+@torch.inference_mode()
+def doubt(model: PeftModel, head: ScoreHead, answered: Sequence[Answered], *, pad: int) -> Tensor:
+    """(B,) standard deviation of the heads' raw scores: how unsure an ensemble is of an answer; 0 for a single head."""
+    return member_scores(model, head, answered, pad=pad).std(dim=0, correction=0)
+
+
+def pair_scores(model: PeftModel, head: ScoreHead, answered: Sequence[tuple[Answered, Answered]], *, pad: int) -> Tensor:
+    """(K, B, 2) raw scores by each head of both answers to each prompt, which is read once; takes gradients."""
+    prompts = [first.prompt for first, _ in answered]
+    logits, states = prefix.pair_output(model, prompts, [(first.answer, second.answer) for first, second in answered], pad=pad)
+    said = [torch.tensor(each.answer, device=states.device) for two in answered for each in two]
+    logprobs = sequences.token_logprobs(logits, torch.cat(said))
+    nats = torch.stack([part.sum() for part in logprobs.split([len(each) for each in said])])
+    lengths = torch.tensor([len(each) for each in said], device=states.device)
+    last = states[torch.arange(len(states), device=states.device), lengths]
+    return head.members(last, nats).unflatten(1, (-1, 2))
 
 
 @torch.inference_mode()

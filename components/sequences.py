@@ -10,6 +10,7 @@ Letters for shapes: B sequences, P prompt tokens, T answer tokens, V vocabulary,
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -18,7 +19,7 @@ from torch import Tensor
 from components import packing
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 
 def left_padded(sequences: Sequence[Sequence[int]], *, pad: int) -> tuple[Tensor, Tensor]:
@@ -61,19 +62,25 @@ def answer_output(model: Any, prompts: Tensor, is_prompt: Tensor, answers: Tenso
         (N, V) logits; (B, T + 1, H) last hidden states before each answer token and after the last one, 0 after that.
     """
     wanted = torch.cat([torch.ones_like(is_answer[:, :1]), is_answer], dim=1)
-    seen: list[Tensor] = []
-    reader = model.get_output_embeddings()
-    watch = reader.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
-    try:
+    with states_seen(model) as seen:
         logits = _logits_at(model, prompts, is_prompt, answers, is_answer, wanted=wanted)
-    finally:
-        watch.remove()
     flat = seen[0].flatten(0, -2)
     if len(flat) != len(logits):  # the padded batch, whole
         flat = flat[wanted.flatten()]
     states = flat.new_zeros((*wanted.shape, flat.shape[-1])).index_put((wanted,), flat)
     before = torch.cat([is_answer, torch.zeros_like(is_answer[:, :1])], dim=1)
     return logits[before[wanted]], states
+
+
+@contextmanager
+def states_seen(model: Any) -> Iterator[list[Tensor]]:
+    """A list that gets the states which the output layer reads while the model is called inside."""
+    seen: list[Tensor] = []
+    watch = model.get_output_embeddings().register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    try:
+        yield seen
+    finally:
+        watch.remove()
 
 
 def _logits_at(model: Any, prompts: Tensor, is_prompt: Tensor, answers: Tensor, is_answer: Tensor, *, wanted: Tensor) -> Tensor:

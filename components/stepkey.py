@@ -35,6 +35,7 @@ SHARED = (
     "quiet",
     "record",
     "seal",
+    "states",
     "stepkey",
     "trust",
     "warmstart",

@@ -1,4 +1,4 @@
-"""Bars for a family of numbers, as inline SVG: every value is cited beside its bar, and the drawing has a text alternative."""
+"""Bars and points as inline SVG: every value is cited beside its drawing, which has a text alternative."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from governance import escape, views
 if TYPE_CHECKING:
     from governance.citations import Citations
 
-BAR, ROW, HALF = 220, 22, 7
+BAR, ROW, HALF, SIDE = 220, 22, 7, 220
 
 
 def bars(citations: Citations, title: str, pattern: str) -> Markup:
@@ -34,6 +34,37 @@ def bars(citations: Citations, title: str, pattern: str) -> Markup:
     return Markup(
         '<figure class="plot"><figcaption>{}</figcaption><table class="numbers"><tbody>{}</tbody></table></figure>'
     ).format(heading, Markup().join(rows))
+
+
+def reliability(citations: Citations, prefix: str) -> Markup:
+    """A reliability plot: found against predicted share, with the diagonal, and the points as a table beside it."""
+    points = [f"{prefix}.{row}" for row in citations.facts.children(prefix)]
+    at = [(_number(citations, f"{point}.predicted"), _number(citations, f"{point}.found")) for point in points]
+    place = [(SIDE * predicted, SIDE * (1 - found)) for predicted, found in at]
+    dots = Markup().join(Markup('<circle class="head" cx="{:.1f}" cy="{:.1f}" r="4"/>').format(x, y) for x, y in place)
+    line = Markup(" ").join(Markup("{:.1f},{:.1f}").format(x, y) for x, y in place)
+    rows = Markup().join(
+        Markup("<tr>{}</tr>").format(
+            Markup().join(
+                Markup("<td>{}</td>").format(citations.cite(f"{point}.{part}")) for part in ("predicted", "found", "labels")
+            )
+        )
+        for point in points
+    )
+    return Markup(
+        '<figure class="plot"><svg width="{0}" height="{0}" viewBox="0 0 {0} {0}" role="img" aria-label="Found share of '
+        'labels against the predicted share; the table beside it has the points" xmlns="http://www.w3.org/2000/svg">'
+        '<rect class="frame" x="0.5" y="0.5" width="{1}" height="{1}" fill="none" stroke="currentColor"/>'
+        '<path class="arrow" d="M0 {0} L{0} 0" stroke-dasharray="4 4"/>'
+        '<polyline class="arrow" fill="none" points="{2}"/>{3}</svg>'
+        '<table class="numbers"><thead><tr><th scope="col">Predicted</th><th scope="col">Found</th>'
+        '<th scope="col">Labels</th></tr></thead><tbody>{4}</tbody></table></figure>'
+    ).format(SIDE, SIDE - 1, line, dots, rows)
+
+
+def _number(citations: Citations, name: str) -> float:
+    """A share that is drawn; what is cited stands in the table."""
+    return float(citations.facts.value(name, 0.0))
 
 
 def _ends(citations: Citations, name: str) -> tuple[float, float]:

@@ -191,6 +191,7 @@ def _page(document: Document, made: Pack) -> Page:
             frameworks=made.frameworks,
             framework=made.frameworks.get(document.framework),
             plot=partial(plots.bars, citations),
+            reliability=partial(plots.reliability, citations),
             lineage_graph=partial(graph.svg, citations, made.mlflow_ui),
             gap_table=Markup(GAP_TABLE),  # noqa: S704  (a constant)
         )

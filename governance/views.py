@@ -252,6 +252,7 @@ def reward_tables(facts: Facts) -> list[tuple[Words, str]]:
     """Title and prefix of the tables of accuracy that the record of the reward model holds."""
     known = (
         ("accuracy_by_kind", "Held-out comparisons, by kind of prompt"),
+        ("accuracy_by_agreement", "Held-out comparisons, by agreement of their labels"),
         ("accuracy_by_length", "Held-out comparisons, by length of the better answer"),
         ("golden_accuracy_by_kind", "Golden pairs, by kind of prompt"),
         ("golden_accuracy_by_length", "Golden pairs, by length of the better answer"),

@@ -228,9 +228,9 @@ def _revoke(lineage: Lineage, runs: set[str], tags: dict[str, str]) -> list[dict
             for name, value in tags.items():
                 lineage.client.set_model_version_tag(model, version.version, name, value)
             if model == "reward-model":
-                lineage.client.set_model_version_tag(model, version.version, "state", "revoked")
+                lineage.client.set_model_version_tag(model, version.version, "plumbline.state", "revoked")
                 reason = "labels of an annotator who was erased"
-                lineage.client.set_model_version_tag(model, version.version, "state_reason", reason)
+                lineage.client.set_model_version_tag(model, version.version, "plumbline.state_reason", reason)
                 done["done"] = "revoked"
             found.append(done)
     return found

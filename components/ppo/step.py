@@ -15,10 +15,14 @@ from typing import TYPE_CHECKING
 import torch
 
 from components import checkpoints, models, records
+from components.alignment import Settings as Alignment
 from components.errors import DataRefused
 from components.ppo import actors as acting
 from components.ppo import monitor, rewards, rollout, update
 from components.ppo.watch import Watch
+
+METHODS = {"ppo": "proximal policy optimization (PPO)", "dpo": "direct preference optimization (DPO)"}
+"""As documents name them."""
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,6 +30,7 @@ if TYPE_CHECKING:
     from components.context import Context
     from components.ppo.actors import Actors
     from components.ppo.config import Settings
+    from components.ppo.dpo import Trained
     from components.ppo.rollout import Rollout
 
     Prompts = list[list[int]]
@@ -33,16 +38,41 @@ if TYPE_CHECKING:
 
 
 def run(context: Context[Settings]) -> None:
-    """Train the policy and publish its adapter."""
+    """Train the policy, by PPO or DPO, and publish its adapter."""
     models.seed_everything(_seed(context, "start"))
     digest = context.input_digests.get("base_model", "")
+    alignment = context.sections.get("alignment") or Alignment()
+    preferred = _by_preference(context, alignment) if alignment.method == "dpo" else None
     actors = acting.load(context.inputs, base_digest=digest, settings=context.config)
     prompts = _prompts(context, actors)
-    tokens = _train(context, actors, prompts)
+    tokens = _adopt(context, actors, prompts, preferred) if preferred else _train(context, actors, prompts)
     models.save_adapter(actors.model, context.output("policy_adapter"), name=acting.POLICY)
-    context.tag("policy_adapter", base_digest=digest, reward_digest=context.input_digests.get("reward_adapter", ""))
+    reward = context.input_digests.get("reward_adapter", "")
+    context.tag("policy_adapter", base_digest=digest, reward_digest=reward, method=alignment.method)
+    context.fact("method", METHODS[alignment.method])
     _measure(context, actors, prompts)
-    _account(context, actors, tokens)
+    _account(context, actors, tokens, epochs=alignment.dpo_epochs if preferred else context.config.epochs)
+
+
+def _by_preference(context: Context[Settings], alignment: Alignment) -> Trained:
+    """DPO, before anything else is loaded: there is one base in memory at a time."""
+    from components.ppo import dpo  # noqa: PLC0415  (seconds of import that PPO does not need)
+
+    return dpo.train(context, alignment)
+
+
+def _adopt(context: Context[Settings], actors: Actors, prompts: Prompts, trained: Trained) -> dict[str, int]:
+    """Probe the policy as it was and as DPO left it, and keep the one that the held-out judge likes more.
+
+    Returns the tokens of one pass; DPO samples none to learn from.
+    """
+    best = {name: value.detach().clone() for name, value in actors.adapter_parameters().items()}
+    watch = Watch(0.0)
+    _look(context, actors, prompts, watch, best=best, done=0)
+    models.put_adapter(actors.model, trained.adapter, name=acting.POLICY)
+    _look(context, actors, prompts, watch, best=best, done=trained.updates)
+    _choose(context, actors, watch, best)
+    return {"sampled": 0, "read": trained.tokens, "answers": trained.answer_tokens}
 
 
 def _prompts(context: Context[Settings], actors: Actors) -> Prompts:
@@ -193,18 +223,20 @@ def _measure(context: Context[Settings], actors: Actors, prompts: Prompts) -> No
     context.measure("share_without_eos", float((~answers.has_eos).float().mean()), unit="share of answers", n=n)
 
 
-def _account(context: Context[Settings], actors: Actors, tokens: dict[str, int]) -> None:
+def _account(context: Context[Settings], actors: Actors, tokens: dict[str, int], *, epochs: int) -> None:
     """What training cost, by counted formula.
 
-    Tokens are read forwards once to sample, to score and for the reference, and both ways in every epoch. Probes are not
-    counted. What a pass costs: `models.pass_flop`.
+    PPO reads tokens forwards once to sample, to score and for the reference, DPO once for the reference; both read them both
+    ways in every epoch. Probes are not counted. What a pass costs: `models.pass_flop`.
     """
-    forwards, backwards = models.pass_flop(actors.model, acting.POLICY, tokens=tokens["read"], answer_tokens=tokens["sampled"])
-    improving = context.config.epochs * (forwards + backwards)
-    context.measure("flop", 3 * forwards + improving, unit="FLOP")
+    before, answers = (1, tokens["answers"]) if "answers" in tokens else (3, tokens["sampled"])
+    forwards, backwards = models.pass_flop(actors.model, acting.POLICY, tokens=tokens["read"], answer_tokens=answers)
+    improving = epochs * (forwards + backwards)
+    context.measure("flop", before * forwards + improving, unit="FLOP")
     context.measure("update_flop", improving, unit="FLOP")
     context.measure("sampled_tokens", tokens["sampled"], unit="tokens")
-    context.measure("trained_parameters", sum(value.numel() for value in actors.trainable().values()), unit="parameters")
+    trained = actors.adapter_parameters() if "answers" in tokens else actors.trainable()
+    context.measure("trained_parameters", sum(value.numel() for value in trained.values()), unit="parameters")
 
 
 def _note(metrics: dict[str, float]) -> str:

@@ -3,6 +3,7 @@
 Reads:   comparisons, label_weights, prompts, golden, base_model, sft_adapter (start of the adapter)
 Writes:  reward_adapter (adapter, head.safetensors, reward.json), judge_adapter (the same, learnt from other annotators:
          it watches over PPO, which never optimises it)
-Refuses: comparisons of unknown prompts, no comparison to train on, dialogues longer than the context, a NaN loss
-Read in this order: config.py, step.py, pairs.py, train.py, losses.py, quality.py
+Refuses: comparisons of unknown prompts, no comparison to train on, dialogues longer than the context, a NaN loss,
+         a tokenizer with more tokens than the base model
+Read in this order: config.py, step.py, votes.py, train.py, losses.py, quality.py, groups.py, gaming.py, against.py
 """

@@ -44,6 +44,35 @@ class Settings(Section):
     """Weight of the squared sum of a pair's two scores, which keeps scores around zero.
     https://arxiv.org/abs/2312.09244"""
 
+    ties: Literal["half", "rao_kupper"] = "half"
+    """What a tie says: half a preference for each answer, or an outcome of its own with a learned threshold,
+    https://doi.org/10.2307/2282923."""
+
+    strength_margin: float = Field(0.0, ge=0, le=100)
+    """Lead in score that a label of the greatest strength asks for; weaker ones ask for less, labels without one for none.
+    https://arxiv.org/abs/2307.09288"""
+
+    heads: int = Field(1, ge=1, le=64)
+    """Heads on the one adapter, each trained on a bootstrap sample of the pairs. More than one is an ensemble: how far its
+    scores lie apart is how unsure it is."""
+
+    caution: float = Field(0.0, ge=0, le=100)
+    """k: an ensemble's score is the heads' mean less k standard deviations of theirs. Does nothing where `heads` is 1."""
+
+    stakeholders: Literal["all", "balanced", "worst_group"] = "all"
+    """Whose labels count how much: every label alike, every group of annotators alike, or most the group that the model
+    ranks worst (group DRO), https://arxiv.org/abs/1911.08731. The choice is in the reward model's card."""
+
+    stakeholder_attribute: str = Field("region", min_length=1, max_length=100)
+    """Which attribute of annotators makes the groups; whoever is in no group large enough to be shown is in one of its own."""
+
+    group_step: float = Field(0.05, gt=0, le=100)
+    """How fast weight moves to the worst group where `stakeholders` is `worst_group`. [1/nat, by update]"""
+
+    share_prompts: bool = True
+    """Compute the prompt of a pair once for both answers, where the base model's attention allows it.
+    The result is the same."""
+
     lora_rank: int = Field(16, ge=1, le=1024)
     """Rank of the adapter where `start_from` is `base`; the SFT adapter's own rank otherwise."""
 

@@ -1,11 +1,15 @@
-"""The Bradley–Terry loss. Shape: N pairs."""
+"""What makes labels likely: Bradley–Terry, with ties and margins; and how much each group's labels count.
+
+Shapes: N pairs, G groups of annotators.
+"""
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import torch
-from torch.nn.functional import binary_cross_entropy_with_logits
+from torch.nn.functional import binary_cross_entropy_with_logits, logsigmoid
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,6 +37,74 @@ def bradley_terry(first: Tensor, second: Tensor, *, share: Tensor, labels: Tenso
     """
     each = binary_cross_entropy_with_logits(first - second, share, reduction="none")
     return (labels * each).sum() / labels.sum()
+
+
+def rao_kupper(difference: Tensor, *, share: Tensor, ties: Tensor, threshold: Tensor, margin: Tensor) -> Tensor:
+    """Negative log-likelihood of a pair's labels where ties are a third outcome, per label, in nats.
+
+        P(first)  = σ(d - η - m)          P(second) = σ(-d - η - m)
+        P(tie)    = (exp(2η) - 1) σ(d - η) σ(-d - η)
+        L = -(p - t/2) log P(first) - (1 - p - t/2) log P(second) - t log P(tie)
+
+    With m = 0 the three add up to 1; η = ln θ of the source. A margin m asks for more than the model's own threshold from the
+    pairs whose labels are strong, and is no part of the probability.
+
+    Args:
+        difference: (N, ...) float d, score of the first answer less that of the second.
+        share: (N, ...) float p, share of the labels that prefer the first; a tie counts half.
+        ties: (N, ...) float t, share of the labels that are ties.
+        threshold: η > 0, a scalar: the difference below which a tie is likeliest is about 2η wide.
+        margin: (N, ...) float m ≥ 0.
+
+    Returns:
+        (N, ...) float, each pair's loss.
+
+    Source: Rao and Kupper 1967, https://doi.org/10.2307/2282923; the margin is that of Touvron et al. 2023,
+    https://arxiv.org/abs/2307.09288, eq. 2. Checked against float64 and finite differences in
+    `tests/components/reward/test_losses.py`.
+    """
+    first, second = share - ties / 2, 1 - share - ties / 2
+    decided = first * logsigmoid(difference - threshold - margin) + second * logsigmoid(-difference - threshold - margin)
+    tied = torch.log(torch.expm1(2 * threshold)) + logsigmoid(difference - threshold) + logsigmoid(-difference - threshold)
+    return -(decided + ties * tied)
+
+
+def with_margin(difference: Tensor, *, share: Tensor, margin: Tensor) -> Tensor:
+    """Bradley–Terry's loss of each pair where each label asks for a lead of m: -p log σ(d - m) - (1 - p) log σ(-d - m).
+
+    Args:
+        difference: (N, ...) float d, score of the first answer less that of the second.
+        share: (N, ...) float p, share of the labels that prefer the first; a tie counts half.
+        margin: (N, ...) float m ≥ 0; 0 gives Bradley–Terry.
+    """
+    return -(share * logsigmoid(difference - margin) + (1 - share) * logsigmoid(-difference - margin))
+
+
+def expected_share(difference: float, threshold: float) -> float:
+    """The share of labels for the first answer that a difference of scores foretells; a tie counts half.
+
+    Rao–Kupper's P(first) + P(tie) / 2 = (1 + P(first) - P(second)) / 2; Bradley–Terry's chance where the threshold is 0.
+    """
+    first, second = (0.5 * (1 + math.tanh((sign * difference - threshold) / 2)) for sign in (1, -1))
+    return (1 + first - second) / 2
+
+
+def group_losses(each: Tensor, labels: Tensor) -> Tensor:
+    """(N, G) loss and number of labels of each pair in each group → (G,) mean loss of a group's labels; 0 where it has none."""
+    return (labels * each).sum(dim=0) / labels.sum(dim=0).clamp(min=torch.finfo(labels.dtype).tiny)
+
+
+def worse_groups_first(weights: Tensor, group_loss: Tensor, *, step: float) -> Tensor:
+    """Group DRO's weights after one update: q_g ∝ q_g exp(step L_g), adding up to 1.
+
+    Args:
+        weights: (G,) float q, above 0, adding up to 1.
+        group_loss: (G,) float L, mean loss of each group's labels. [nats]
+        step: How fast weight moves to the group that fares worst. [1/nat]
+
+    Source: Sagawa et al. 2020, https://arxiv.org/abs/1911.08731, algorithm 1.
+    """
+    return torch.softmax(torch.log(weights) + step * group_loss, dim=0)
 
 
 def centring(first: Tensor, second: Tensor) -> Tensor:

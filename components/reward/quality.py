@@ -54,6 +54,12 @@ def calibration_error(
     Each pair is counted both ways round (p and 1 - p), so the order of a pair's answers has no influence.
     Does not cover: errors that cancel within a bin. Source: Naeini et al. 2015, https://doi.org/10.1609/aaai.v29i1.9602
     """
+    sums = _binned(probabilities, shares, labels, bins)
+    return sum(abs(predicted - found) for predicted, found, _ in sums) / sum(n for *_, n in sums)
+
+
+def _binned(probabilities: Sequence[float], shares: Sequence[float], labels: Sequence[float], bins: int) -> list[list[float]]:
+    """Σ predicted, Σ found and labels of each bin, each pair both ways round."""
     sums = [[0.0, 0.0, 0.0] for _ in range(bins)]
     for p, share, n in zip(probabilities, shares, labels, strict=True):
         for predicted, found in ((p, share), (1 - p, 1 - share)):
@@ -61,7 +67,33 @@ def calibration_error(
             row[0] += n * predicted
             row[1] += n * found
             row[2] += n
-    return sum(abs(predicted - found) for predicted, found, _ in sums) / sum(n for *_, n in sums)
+    return sums
+
+
+def reliability(
+    probabilities: Sequence[float], shares: Sequence[float], labels: Sequence[float], *, bins: int = 10
+) -> list[dict[str, float]]:
+    """The points of a reliability plot: of each equal-width bin that is not empty, what was predicted and what was found.
+
+    Each pair is counted both ways round, as in `calibration_error`, so the plot is symmetric about one half.
+    """
+    sums = _binned(probabilities, shares, labels, bins)
+    return [
+        {"predicted": round(predicted / n, 4), "found": round(found / n, 4), "labels": round(n, 2)}
+        for predicted, found, n in sums
+        if n
+    ]
+
+
+def paired_correlation(xs: Sequence[float], ys: Sequence[float]) -> float | None:
+    """Correlation of two differences whose sign is arbitrary, since the order of a pair's answers is.
+
+        Σ x y / √(Σ x² Σ y²)
+
+    None where one side is always 0 or there are fewer than three.
+    """
+    scale = math.sqrt(sum(x * x for x in xs) * sum(y * y for y in ys))
+    return sum(x * y for x, y in zip(xs, ys, strict=True)) / scale if len(xs) > 2 and scale > 0 else None
 
 
 def correlation(xs: Sequence[float], ys: Sequence[float]) -> float | None:

@@ -6,10 +6,12 @@ import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import torch
+
 from components import models, records, rewardmodel
 from components.errors import DataRefused
-from components.reward import groups, quality, train
-from components.reward.pairs import Pair, divided, golden_pairs, label_weights, labelled_pairs
+from components.pairs import Pair, divided, golden_pairs, label_weights, labelled_pairs
+from components.reward import against, gaming, groups, losses, quality, train, votes
 from components.rewardmodel import Card
 
 if TYPE_CHECKING:
@@ -17,7 +19,8 @@ if TYPE_CHECKING:
 
     from components.context import Context
     from components.reward.config import Settings
-    from components.reward.train import Ranker
+    from components.reward.train import Cost, Ranker
+    from components.reward.votes import Votes
 
 GOLDEN_SPLITS = ("held_out", "evaluation")
 """Golden pairs of these prompts were never trained on."""
@@ -27,13 +30,16 @@ def run(context: Context[Settings]) -> None:
     """Train the reward model and the held-out judge, and publish them with their cards."""
     models.seed_everything(context.seed)
     labelled = _pairs(context)
-    judge, judge_tokens = _taught(context, labelled.judging, artifact="judge_adapter")
-    ranker, tokens = _taught(context, labelled.training, artifact="reward_adapter")
-    train.account(context, ranker, tokens + judge_tokens)
+    judge, judge_cost = _taught(context, labelled.judging, artifact="judge_adapter")
+    ranker, cost = _taught(context, labelled.training, artifact="reward_adapter")
+    train.account(context, ranker, [judge_cost, cost])
     held_out = _of(ranker, context, labelled.held_out, "held_out_pairs")
     _measure_held_out(context, ranker, held_out)
     _measure_groups(context, ranker, held_out)
-    _measure_golden(context, ranker, _of(ranker, context, labelled.golden, "golden_pairs"))
+    golden = _of(ranker, context, labelled.golden, "golden_pairs")
+    _measure_golden(context, ranker, golden)
+    gaming.measure(context, ranker, [*held_out, *golden])
+    against.measure(context, ranker, held_out)
     decided = [pair for pair in held_out if pair.decided]
     if decided:
         _accuracy(context, judge, decided, name="judge_accuracy")
@@ -43,42 +49,63 @@ def run(context: Context[Settings]) -> None:
 class _Pairs:
     """What the step learns from and is measured on. No golden pair is trained on."""
 
-    training: list[Pair]
-    judging: list[Pair]
+    training: Votes
+    judging: Votes
     held_out: list[Pair]
     """Labels of all annotators; of prompts that neither model is trained on."""
     golden: list[Pair]
 
 
-def _taught(context: Context[Settings], pairs: Sequence[Pair], *, artifact: str) -> tuple[Ranker, int]:
-    """A reward model trained on pairs and published; and the tokens that it read.
+def _taught(context: Context[Settings], labelled: Votes, *, artifact: str) -> tuple[Ranker, Cost]:
+    """A reward model trained on pairs and published; and what it read.
 
     Raises:
         DataRefused: There is nothing to train on.
     """
+    settings = context.config
     judges = artifact == "judge_adapter"
     ranker = train.load(context)
-    training = _of(ranker, context, pairs, "judge_training_pairs" if judges else "training_pairs")
+    training = _of(ranker, context, labelled.pairs, "judge_training_pairs" if judges else "training_pairs")
     if not training:
         message = (
             f"comparisons.jsonl has no comparison of a prompt of split `train` for {artifact} that fits the base model's "
             "context. Give labels of at least two annotators, or a base model with a longer context."
         )
         raise DataRefused(message)
-    epochs = context.config.judge_epochs if judges else context.config.epochs
-    tokens = train.fit(ranker, training, context, epochs=epochs, curve="judge_loss" if judges else "loss")
+    labelled = labelled.only(training)
+    epochs = settings.judge_epochs if judges else settings.epochs
+    cost = train.fit(ranker, labelled, context, epochs=epochs, curve="judge_loss" if judges else "loss")
     mean, std = _scale(ranker, training)
     card = Card(
         base_digest=context.input_digests.get("base_model", ""),
         tokenizer_digest=rewardmodel.tokenizer_digest(ranker.tokenizer),
         mean=mean,
         std=std,
-        loss="bradley-terry",
+        loss="bradley-terry" if settings.ties == "half" else "rao-kupper",
         train_pairs=len(training),
-        start_from=context.config.start_from,
+        start_from=settings.start_from,
+        judge_share=settings.judge_share,
+        heads=settings.heads,
+        caution=settings.caution,
+        stakeholders=settings.stakeholders,
     )
     _publish(context, ranker, card, artifact)
-    return ranker, tokens
+    if not judges:
+        _say_choices(context, ranker, labelled)
+    return ranker, cost
+
+
+def _say_choices(context: Context[Settings], ranker: Ranker, labelled: Votes) -> None:
+    """What the card needs to tell: whose labels counted how much, what a tie is, whether prompts were shared."""
+    settings = context.config
+    context.fact("stakeholders", {"choice": settings.stakeholders, "groups": len(labelled.groups)})
+    if settings.stakeholders != "all":
+        context.fact("group_weights", {group: round(weight, 4) for group, weight in sorted(labelled.weights.items())})
+    shared = train.shares_prompts(ranker, settings)
+    said = "computed once for both answers" if shared else "computed for each answer"
+    context.fact("prompts_of_pairs", said)
+    if settings.ties == "rao_kupper":
+        context.measure("tie_threshold", ranker.threshold, unit="raw score")
 
 
 def _pairs(context: Context[Settings]) -> _Pairs:
@@ -89,14 +116,26 @@ def _pairs(context: Context[Settings]) -> _Pairs:
     golden = list(records.read(table, records.GoldenPair)) if table.is_file() else []
     unseen = [pair for pair in golden_pairs(golden, prompts) if pair.prompt.split in GOLDEN_SPLITS]
     weights = label_weights(context.inputs["label_weights"])
-    apart = {records.pair_id(pair.prompt_id, pair.responses) for pair in golden}
+    kept_apart = {records.pair_id(pair.prompt_id, pair.responses) for pair in golden}
 
     def of(labels: Sequence[records.Comparison], split: str) -> list[Pair]:
-        found = labelled_pairs(labels, prompts, weights=weights, kept_apart=apart)
+        found = labelled_pairs(labels, prompts, weights=weights, kept_apart=kept_apart)
         return [pair for pair in found if pair.prompt.split == split]
 
     training, judging = divided(comparisons, judge_share=context.config.judge_share)
-    return _Pairs(of(training, "train"), of(judging, "train"), of(comparisons, "held_out"), unseen)
+    group_of: dict[str, str] = {}
+    if context.config.stakeholders != "all":
+        members = groups.read(context.inputs["label_weights"])
+        group_of = votes.groups_of(members, context.config.stakeholder_attribute)
+
+    def counted(labels: Sequence[records.Comparison]) -> Votes:
+        together = of(labels, "train")
+        if not group_of:
+            return votes.of_everybody(together)
+        apart = {group: of(those, "train") for group, those in votes.split(labels, group_of).items()}
+        return votes.of_groups(together, {group: found for group, found in apart.items() if found})
+
+    return _Pairs(counted(training), counted(judging), of(comparisons, "held_out"), unseen)
 
 
 def _of(ranker: Ranker, context: Context[Settings], pairs: Sequence[Pair], name: str) -> list[Pair]:
@@ -146,23 +185,37 @@ def _measure_held_out(context: Context[Settings], ranker: Ranker, pairs: Sequenc
     """Accuracy, calibration, and what the scores go with, on comparisons of held-out prompts."""
     decided = [pair for pair in pairs if pair.decided]
     if not decided:
-        for name in ("accuracy", "calibration_error", "brier", "score_length_correlation"):
+        for name in ("accuracy", "calibration_error", "brier", "log_loss", "score_length_correlation"):
             context.gap(name, "no comparison of a prompt of split `held_out` prefers one answer")
         return
     _accuracy(context, ranker, decided, name="accuracy")
     context.tag("reward_adapter", accuracy=f"{context.measurements['accuracy'].value:.4f}")
     found = train.scores(ranker, pairs)
-    chances = [train.chance(first - second) for first, second in found]
+    chances = [losses.expected_share(first - second, ranker.threshold) for first, second in found]
     shares, labels = [pair.share for pair in pairs], [pair.counts for pair in pairs]
     total = sum(pair.labels for pair in pairs)
     context.measure("calibration_error", quality.calibration_error(chances, shares, labels), unit="probability", n=total)
+    context.fact("reliability", quality.reliability(chances, shares, labels))
     context.measure("brier", quality.brier(chances, shares, labels), unit="squared probability", n=total)
+    scored = [torch.tensor(each, dtype=torch.float64) for each in zip(*found, strict=True)]
+    counts = {"share": torch.tensor(shares, dtype=torch.float64), "labels": torch.tensor(labels, dtype=torch.float64)}
+    context.measure("log_loss", float(losses.bradley_terry(*scored, **counts)), unit="nats per label", n=total)
+    _measure_doubt(context, ranker, pairs)
     lengths = [float(len(text.split())) for pair in pairs for text in pair.responses]
     correlation = quality.correlation([score for pair in found for score in pair], lengths)
     if correlation is None:
         context.gap("score_length_correlation", "scores or lengths don't vary")
     else:
         context.measure("score_length_correlation", correlation, unit="correlation", n=len(lengths))
+
+
+def _measure_doubt(context: Context[Settings], ranker: Ranker, pairs: Sequence[Pair]) -> None:
+    """How far the heads of an ensemble lie apart, as a share of the spread of its scores."""
+    if not ranker.head.ensemble:
+        return
+    doubts = train.doubts(ranker, pairs)
+    mean = statistics.fmean(doubts) / context.measurements["score_std"].value
+    context.measure("ensemble_std", mean, unit="standard deviations", n=2 * len(pairs))
 
 
 def _measure_groups(context: Context[Settings], ranker: Ranker, pairs: Sequence[Pair]) -> None:

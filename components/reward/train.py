@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.nn.functional import softplus
 
-from components import checkpoints, models, rewardmodel
+from components import checkpoints, models, packing, rewardmodel
 from components.errors import ModelRefused
 from components.reward import losses
 from components.rewardmodel import ScoreHead
@@ -21,11 +22,16 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from components.context import Context
+    from components.pairs import Pair
     from components.reward.config import Settings
-    from components.reward.pairs import Pair
+    from components.reward.votes import Counted, Votes
     from components.rewardmodel import Answered
 
 ADAPTER = "reward"
+FIRST_THRESHOLD = 0.5
+"""Rao and Kupper's threshold at the start."""
+LEAST = 1e-12
+SCORED_PAIRS = 32
 WEIGHED_PAIRS = 256
 """Pairs on which the likelihood's weight starts."""
 
@@ -38,28 +44,49 @@ class Ranker:
     head: ScoreHead
     tokenizer: PreTrainedTokenizerBase
     context_tokens: int
+    raw_threshold: Tensor | None
+    """Softplus of it is Rao and Kupper's threshold; None where a tie counts half."""
+
+    @property
+    def threshold(self) -> float:
+        """The difference of scores below which labels tend to be ties; 0 where a tie counts half."""
+        return 0.0 if self.raw_threshold is None else float(softplus(self.raw_threshold.detach()))
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What training read."""
+
+    tokens: int
+    """That the model computed on; a prompt that two answers share counts once."""
+    answer_tokens: int
 
 
 def load(context: Context[Settings]) -> Ranker:
     """The frozen base with a trainable adapter and a head at zero."""
     settings = context.config
     base = models.load_base(context.inputs["base_model"])
+    tokenizer = models.load_tokenizer(context.inputs["base_model"])
+    models.require_vocabulary(base, tokenizer)
     if settings.start_from == "sft":
         model = models.load_adapter(base, context.inputs["sft_adapter"], name=ADAPTER, trainable=True)
     else:
         model = models.new_adapter(base, name=ADAPTER, rank=settings.lora_rank, alpha=settings.lora_alpha)
-    head = ScoreHead(int(base.config.hidden_size)).to(base.device)
+    head = ScoreHead(int(base.config.hidden_size), settings.heads).to(base.device)
+    if head.ensemble:
+        torch.nn.init.constant_(head.caution, settings.caution)
+    raw = torch.tensor(math.log(math.expm1(FIRST_THRESHOLD)), device=base.device) if settings.ties == "rao_kupper" else None
     models.quicken(model)
-    tokenizer = models.load_tokenizer(context.inputs["base_model"])
-    return Ranker(model, head, tokenizer, int(base.config.max_position_embeddings))
+    threshold = raw if raw is None else raw.requires_grad_()
+    return Ranker(model, head, tokenizer, int(base.config.max_position_embeddings), threshold)
 
 
-def fit(ranker: Ranker, pairs: Sequence[Pair], context: Context[Settings], *, epochs: int, curve: str) -> int:
-    """Train adapter and head in place on all labels of the pairs; returns the tokens that were read.
+def fit(ranker: Ranker, votes: Votes, context: Context[Settings], *, epochs: int, curve: str) -> Cost:
+    """Train adapter and head in place on all labels of the pairs.
 
     Args:
         ranker: What is trained.
-        pairs: What from.
+        votes: Pairs, and what each group of annotators says about them.
         context: Settings, checkpoints, and the notebook.
         epochs: Passes over the pairs.
         curve: Name of the loss's curve, and of the folder of checkpoints.
@@ -67,30 +94,45 @@ def fit(ranker: Ranker, pairs: Sequence[Pair], context: Context[Settings], *, ep
     Raises:
         ModelRefused: The loss is not finite.
     """
-    settings = context.config
+    settings, pairs = context.config, votes.pairs
     folder = context.checkpoints / curve
     total = epochs * math.ceil(len(pairs) / settings.batch_pairs)
     texts = [_encoded(ranker, pair) for pair in pairs]
     _weigh_likelihood(ranker, pairs, texts)
+    counted = votes.counted(heads=settings.heads, seed=context.seed)
     optimizer, parameters = _optimizer(ranker, settings)
-    state = checkpoints.resume(folder, parameters, optimizer=optimizer) or {"done": 0, "tokens": 0, "series": []}
-    tokens = int(state["tokens"])
+    first: dict[str, Any] = {"done": 0, "tokens": 0, "answers": 0, "series": [], "groups": votes.even}
+    state = checkpoints.resume(folder, parameters, optimizer=optimizer) or first
     series = [(int(at), float(loss)) for at, loss in state["series"]]
     for update in range(int(state["done"]), total):
         rows = _draw(update, len(pairs), settings.batch_pairs, seed=context.seed)
         for group in optimizer.param_groups:
             group["lr"] = group["peak"] * _schedule(update, total, settings.warm_up)
-        loss = _step(ranker, [pairs[row] for row in rows], [texts[row] for row in rows], optimizer, settings)
-        tokens += sum(len(text) for row in rows for text in texts[row])
+        batch = [texts[row] for row in rows]
+        loss, groups = _step(ranker, counted.rows(rows), batch, optimizer, settings, weights=state["groups"])
+        state |= {"done": update + 1, "groups": groups}
+        state["tokens"] += sum(_read(ranker, two, settings) for two in batch)
+        state["answers"] += sum(len(text.answer) for two in batch for text in two)
         series.append((update + 1, loss))
         if (update + 1) % settings.checkpoint_every == 0:
-            state = {"done": update + 1, "tokens": tokens, "series": series}
-            checkpoints.save(folder, parameters, optimizer=optimizer, state=state)
+            checkpoints.save(folder, parameters, optimizer=optimizer, state=state | {"series": series})
         if (update + 1) % 10 == 0 or update + 1 == total:
             context.progress(update + 1, total, f"{curve} {loss:.3f}")
     for at, loss in series:
         context.track(at, **{curve: loss})
-    return tokens
+    votes.weights.update(zip(votes.groups, state["groups"], strict=True))
+    return Cost(state["tokens"], state["answers"])
+
+
+def shares_prompts(ranker: Ranker, settings: Settings) -> bool:
+    """Whether the prompt of a pair is computed once."""
+    return settings.share_prompts and packing.possible(ranker.model)
+
+
+def _read(ranker: Ranker, two: tuple[Answered, Answered], settings: Settings) -> int:
+    """Tokens that the model computes on for a pair."""
+    first, second = two
+    return len(first) + (len(second.answer) if shares_prompts(ranker, settings) else len(second))
 
 
 def fits(ranker: Ranker, pair: Pair) -> bool:
@@ -105,9 +147,14 @@ def scores(ranker: Ranker, pairs: Sequence[Pair]) -> list[tuple[float, float]]:
     return list(zip(found[::2], found[1::2], strict=True))
 
 
-def chance(difference: float) -> float:
-    """Bradley–Terry's probability that the first answer is preferred, from the difference of scores."""
-    return 0.5 * (1 + math.tanh(difference / 2))
+def doubts(ranker: Ranker, pairs: Sequence[Pair]) -> list[float]:
+    """Standard deviation of the heads' scores of each answer, in raw scores."""
+    pad = int(ranker.tokenizer.pad_token_id)
+    found: list[float] = []
+    for start in range(0, len(pairs), SCORED_PAIRS):
+        texts = [text for pair in pairs[start : start + SCORED_PAIRS] for text in _encoded(ranker, pair)]
+        found += rewardmodel.doubt(ranker.model, ranker.head, texts, pad=pad).tolist()
+    return found
 
 
 def _encoded(ranker: Ranker, pair: Pair) -> tuple[Answered, Answered]:
@@ -119,7 +166,7 @@ def _encoded(ranker: Ranker, pair: Pair) -> tuple[Answered, Answered]:
 def _weigh_likelihood(ranker: Ranker, pairs: Sequence[Pair], texts: Sequence[tuple[Answered, Answered]]) -> None:
     """Start the head from what the likelihood of an answer alone says about the labels of some pairs."""
     some = range(min(len(pairs), WEIGHED_PAIRS))
-    bare = ScoreHead(len(ranker.head.weight)).to(ranker.head.weight.device)
+    bare = ScoreHead(ranker.head.weight.shape[-1]).to(ranker.head.weight.device)
     torch.nn.init.ones_(bare.likelihood_weight)
     answered = [text for row in some for text in texts[row]]
     nats = rewardmodel.score(ranker.model, bare, answered, pad=int(ranker.tokenizer.pad_token_id))
@@ -135,6 +182,8 @@ def _weigh_likelihood(ranker: Ranker, pairs: Sequence[Pair], texts: Sequence[tup
 def _optimizer(ranker: Ranker, settings: Settings) -> tuple[torch.optim.Optimizer, dict[str, Tensor]]:
     adapter = {f"adapter.{name}": value for name, value in ranker.model.named_parameters() if value.requires_grad}
     head = {f"head.{name}": value for name, value in ranker.head.named_parameters() if value.requires_grad}
+    if ranker.raw_threshold is not None:
+        head["threshold"] = ranker.raw_threshold
     groups = [
         {"params": list(adapter.values()), "peak": settings.learning_rate},
         {"params": list(head.values()), "peak": settings.head_learning_rate},
@@ -144,18 +193,21 @@ def _optimizer(ranker: Ranker, settings: Settings) -> tuple[torch.optim.Optimize
 
 def _step(
     ranker: Ranker,
-    pairs: Sequence[Pair],
+    counted: Counted,
     texts: Sequence[tuple[Answered, Answered]],
     optimizer: torch.optim.Optimizer,
     settings: Settings,
-) -> float:
-    """One update on a batch of pairs; returns its Bradley–Terry loss."""
-    pad = int(ranker.tokenizer.pad_token_id)
-    found = rewardmodel.scores_of(ranker.model, ranker.head, [text for pair in texts for text in pair], pad=pad)
-    first, second = found[::2], found[1::2]
-    share = torch.tensor([pair.share for pair in pairs], device=found.device)
-    labels = torch.tensor([pair.counts for pair in pairs], device=found.device)
-    loss = losses.bradley_terry(first, second, share=share, labels=labels)
+    *,
+    weights: Sequence[float],
+) -> tuple[float, list[float]]:
+    """One update on a batch of pairs; its loss by the labels, and the groups' weights after it."""
+    found = _scores(ranker, texts, settings)
+    first, second = found.unbind(dim=-1)
+    counted = counted.to(found.device)
+    each = _nats(ranker, (first - second).unsqueeze(-1), counted, settings)
+    by_group = torch.stack([losses.group_losses(*member) for member in zip(each, counted.labels, strict=True)])
+    heard = torch.tensor(weights, device=found.device) * (counted.labels.sum(dim=1) > 0)
+    loss = ((by_group * heard).sum(dim=1) / heard.sum(dim=1).clamp(min=LEAST)).mean()
     if not bool(torch.isfinite(loss)):
         message = f"The loss of the reward model became {loss.item()}. Run `reward` again with a lower reward.learning_rate."
         raise ModelRefused(message)
@@ -164,7 +216,31 @@ def _step(
         torch.nn.utils.clip_grad_norm_(group["params"], settings.gradient_clip)
     optimizer.step()
     optimizer.zero_grad()
-    return float(loss.item())
+    if settings.stakeholders != "worst_group":
+        return float(loss.item()), list(weights)
+    moved = losses.worse_groups_first(
+        torch.tensor(weights, dtype=torch.float64), by_group.detach().mean(dim=0).double().cpu(), step=settings.group_step
+    )
+    return float(loss.item()), moved.tolist()
+
+
+def _scores(ranker: Ranker, texts: Sequence[tuple[Answered, Answered]], settings: Settings) -> Tensor:
+    """(K, B, 2) raw scores by each head, of both answers of each pair."""
+    pad = int(ranker.tokenizer.pad_token_id)
+    if shares_prompts(ranker, settings):
+        return rewardmodel.pair_scores(ranker.model, ranker.head, texts, pad=pad)
+    return rewardmodel.member_scores(ranker.model, ranker.head, [text for two in texts for text in two], pad=pad).unflatten(
+        1, (-1, 2)
+    )
+
+
+def _nats(ranker: Ranker, difference: Tensor, counted: Counted, settings: Settings) -> Tensor:
+    """(K, B, 1) differences of scores → (K, B, G) loss by label."""
+    margin = settings.strength_margin * counted.strength
+    if ranker.raw_threshold is None:
+        return losses.with_margin(difference, share=counted.share, margin=margin)
+    threshold = softplus(ranker.raw_threshold)
+    return losses.rao_kupper(difference, share=counted.share, ties=counted.ties, threshold=threshold, margin=margin)
 
 
 def _schedule(update: int, total: int, warm_up: float) -> float:
@@ -180,10 +256,11 @@ def _draw(update: int, rows: int, batch: int, *, seed: int) -> list[int]:
     return [int(row) for row in order[part * batch : (part + 1) * batch]]
 
 
-def account(context: Context[Settings], ranker: Ranker, tokens: int) -> None:
-    """What training cost: 2 FLOP a parameter and token forwards, 2 backwards, 2 a trained parameter for its gradient."""
-    every = models.parameter_count(ranker.model)
+def account(context: Context[Settings], ranker: Ranker, costs: Sequence[Cost]) -> None:
+    """What training cost, by counted formula: `models.pass_flop`, both ways."""
+    tokens, answers = sum(cost.tokens for cost in costs), sum(cost.answer_tokens for cost in costs)
     trained = models.parameter_count(ranker.model, trainable=True)
     context.measure("training_tokens", tokens, unit="tokens")
     context.measure("trained_parameters", trained + models.parameter_count(ranker.head), unit="parameters")
-    context.measure("flop", (4 * every + 2 * trained) * tokens, unit="FLOP")
+    flop = sum(models.pass_flop(ranker.model, ADAPTER, tokens=tokens, answer_tokens=answers))
+    context.measure("flop", flop, unit="FLOP")

@@ -34,4 +34,4 @@ def test_a_step_that_spreads_needs_nothing_that_rank_0_alone_has() -> None:
 def test_upstream_names_the_writers() -> None:
     assert writer("reward_adapter").name == "reward"
     assert upstream("reward") == {"validate", "annotators", "base", "sft"}
-    assert upstream("ppo") == {"validate", "base", "sft", "reward"}
+    assert upstream("ppo") == {"validate", "annotators", "base", "sft", "reward"}

@@ -26,6 +26,50 @@ def test_a_score_reads_the_last_state_and_the_likelihood():
     assert head(torch.tensor([[3.0, 0.5]]), torch.tensor([-6.0])).tolist() == [10.5]
 
 
+def test_an_ensemble_takes_off_its_doubt():
+    """Heads say 2 · 3 + 0.5 · -6 / 3 + 1 = 6 and 4 · 3 + 0.25 · -6 / 3 - 1.5 = 10: mean 8, deviation 2, so 8 - 0.75 · 2."""
+    head = ScoreHead(1, members=2)
+    with torch.no_grad():
+        head.weight.copy_(torch.tensor([[2.0], [4.0]]))
+        head.likelihood_weight.copy_(torch.tensor([0.5, 0.25]))
+        head.likelihood_scale.fill_(3.0)
+        head.bias.copy_(torch.tensor([1.0, -1.5]))
+        head.caution.fill_(0.75)
+
+    states, nats = torch.tensor([[3.0]]), torch.tensor([-6.0])
+
+    assert head.members(states, nats).tolist() == [[6.0], [10.0]]
+    assert head(states, nats).tolist() == [6.5]
+
+
+def test_an_ensemble_survives_saving(tmp_path):
+    head = ScoreHead(3, members=2)
+    torch.nn.init.normal_(head.weight)
+    torch.nn.init.constant_(head.caution, 0.75)
+
+    head.save(tmp_path / rewardmodel.HEAD)
+
+    loaded = ScoreHead.load(tmp_path / rewardmodel.HEAD)
+    assert loaded.ensemble
+    assert all(torch.equal(one, two) for one, two in zip(head.parameters(), loaded.parameters(), strict=True))
+
+
+def test_pairs_are_scored_as_their_answers_are_alone(tiny_models):
+    base = models.load_base(tiny_models["base_model"])
+    model = models.quicken(models.load_adapter(base, tiny_models["reward_adapter"], name="any"))
+    head = ScoreHead.load(tiny_models["reward_adapter"] / rewardmodel.HEAD)
+    pairs = [
+        (Answered([5, 9, 4], [7, 1]), Answered([5, 9, 4], [11, 12, 1])),
+        (Answered([8], [1]), Answered([8], [30, 7, 9, 1])),
+    ]
+
+    found = rewardmodel.pair_scores(model, head, pairs, pad=0)
+
+    assert found.shape == (1, 2, 2)
+    alone = [rewardmodel.score(model, head, [each], pad=0)[0] for two in pairs for each in two]
+    assert found.flatten().tolist() == pytest.approx(alone, abs=1e-5)
+
+
 def test_a_head_survives_saving(tmp_path):
     head = ScoreHead(3)
     torch.nn.init.normal_(head.weight)

@@ -133,7 +133,8 @@ def test_published_artifacts_go_and_models_trained_on_them_are_revoked(data, tmp
 
     assert _naming(tmp_path, name) == []
     states = {
-        lineage.client.get_run(version.run_id).data.tags["plumbline.pipeline_run"]: version.tags.get("state") == "revoked"
+        lineage.client.get_run(version.run_id).data.tags["plumbline.pipeline_run"]: version.tags.get("plumbline.state")
+        == "revoked"
         for version in lineage.client.search_model_versions("name = 'reward-model'")
     }
     assert states == {"with": True, "without": False}

@@ -7,7 +7,16 @@ import math
 import pytest
 import torch
 
-from components.reward.losses import best_weight, bradley_terry, centring
+from components.reward.losses import (
+    best_weight,
+    bradley_terry,
+    centring,
+    expected_share,
+    group_losses,
+    rao_kupper,
+    with_margin,
+    worse_groups_first,
+)
 
 
 def test_bradley_terry_equals_hand_computed_value():
@@ -55,3 +64,102 @@ def test_a_feature_that_says_nothing_gets_no_weight():
     differences, share, labels = (torch.tensor(each, dtype=torch.float64) for each in ((2.0, -3.0), (0.5, 0.5), (3.0, 2.0)))
 
     assert best_weight(differences, share=share, labels=labels) == 0.0
+
+
+def _random(pairs=7):
+    """Scores, shares, ties and margins that are neither 0 nor 1, in float64."""
+    generator = torch.Generator().manual_seed(3)
+    first, second, share, ties, margin = torch.rand((5, pairs), dtype=torch.float64, generator=generator)
+    ties = 0.6 * ties * torch.minimum(share, 1 - share)
+    return 3 * first - 2 * second, share, ties, margin
+
+
+def test_the_three_chances_of_rao_and_kupper_add_up_to_one_and_a_tie_is_what_is_left():
+    """exp(-L) of a label for the first, a tie, and a label for the second, at d = 0.7 and η = 0.4."""
+    difference, threshold, none = torch.tensor(0.7).double(), torch.tensor(0.4).double(), torch.tensor(0.0).double()
+
+    first, tie, second = (
+        math.exp(
+            -rao_kupper(
+                difference,
+                share=torch.tensor(share).double(),
+                ties=torch.tensor(ties).double(),
+                threshold=threshold,
+                margin=none,
+            )
+        )
+        for share, ties in ((1.0, 0.0), (0.5, 1.0), (0.0, 0.0))
+    )
+
+    assert first == pytest.approx(1 / (1 + math.exp(0.4 - 0.7)))
+    assert second == pytest.approx(1 / (1 + math.exp(0.4 + 0.7)))
+    assert tie == pytest.approx(1 - first - second)
+
+
+def test_rao_kupper_equals_counting_label_by_label_in_float64():
+    difference, share, ties, margin = _random()
+    found = rao_kupper(difference, share=share, ties=ties, threshold=torch.tensor(0.3, dtype=torch.float64), margin=margin)
+
+    for row in range(7):
+        d, p, t, m = (float(each[row]) for each in (difference, share, ties, margin))
+        theta = math.exp(0.3)
+        wins = {sign: 1 / (1 + theta * math.exp(m - sign * d)) for sign in (1, -1)}
+        one, other = math.exp(d), 1.0
+        tied = (theta**2 - 1) * one * other / ((one + theta * other) * (theta * one + other))
+        expected = -(p - t / 2) * math.log(wins[1]) - (1 - p - t / 2) * math.log(wins[-1]) - t * math.log(tied)
+        assert found[row].item() == pytest.approx(expected, rel=1e-12)
+
+
+def test_without_a_margin_and_ties_the_margin_loss_is_bradley_terry():
+    difference, share, _, _ = _random()
+    none = torch.zeros_like(share)
+
+    found = with_margin(difference, share=share, margin=none).mean()
+
+    expected = bradley_terry(difference, none, share=share, labels=torch.ones_like(share))
+    assert found.item() == pytest.approx(expected.item(), rel=1e-12)
+
+
+def test_a_margin_asks_for_a_lead():
+    """d = 1.25, m = 0.75: -0.8 ln σ(0.5) - 0.2 ln σ(-2)."""
+    found = with_margin(torch.tensor([1.25]), share=torch.tensor([0.8]), margin=torch.tensor([0.75]))
+
+    sigmoid = lambda x: 1 / (1 + math.exp(-x))  # noqa: E731  (as in the docstring)
+    assert found.item() == pytest.approx(-0.8 * math.log(sigmoid(0.5)) - 0.2 * math.log(sigmoid(-2.0)), rel=1e-6)
+
+
+@pytest.mark.parametrize("name", ["rao_kupper", "with_margin", "centring"])
+def test_gradients_equal_finite_differences(name):
+    """By autograd against (L(x + h) - L(x - h)) / 2h in float64, for scores and for the threshold."""
+    difference, share, ties, margin = _random()
+    difference.requires_grad_()
+    threshold = torch.tensor(0.3, dtype=torch.float64, requires_grad=True)
+    loss = {
+        "rao_kupper": lambda d, eta: rao_kupper(d, share=share, ties=ties, threshold=eta, margin=margin),
+        "with_margin": lambda d, eta: with_margin(d, share=share, margin=margin) * eta,
+        "centring": lambda d, eta: centring(d, 0.7 * d.flip(0)) * eta,
+    }[name]
+
+    assert torch.autograd.gradcheck(loss, (difference, threshold))
+
+
+def test_the_expected_share_counts_a_tie_half():
+    """At d = 0.7, η = 0.4: P(first) = σ(0.3), P(second) = σ(-1.1), so P(first) + P(tie) / 2 = (1 + 0.574 - 0.250) / 2."""
+    assert expected_share(0.7, 0.4) == pytest.approx((1 + 0.574443 - 0.249740) / 2, abs=1e-5)
+    assert expected_share(math.log(3), 0.0) == pytest.approx(0.75)
+
+
+def test_group_losses_are_means_over_a_groups_labels():
+    """Group one: (2 · 0.5 + 3 · 4) / 5 = 2.6. Group two has labels on the second pair only: 7. Group three has none."""
+    each = torch.tensor([[0.5, 9.0, 3.0], [4.0, 7.0, 3.0]])
+    labels = torch.tensor([[2.0, 0.0, 0.0], [3.0, 5.0, 0.0]])
+
+    assert group_losses(each, labels).tolist() == pytest.approx([2.6, 7.0, 0.0])
+
+
+def test_weight_moves_to_the_group_that_fares_worst():
+    """(0.25 e^0.3, 0.75 e^0.2), adding up to 1."""
+    found = worse_groups_first(torch.tensor([0.25, 0.75]), torch.tensor([0.6, 0.4]), step=0.5)
+
+    one, two = 0.25 * math.exp(0.3), 0.75 * math.exp(0.2)
+    assert found.tolist() == pytest.approx([one / (one + two), two / (one + two)])

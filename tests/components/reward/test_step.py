@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 
 from components import records, rewardmodel
 from components.catalog import STEPS
-from components.context import Context
-from components.errors import DataRefused
+from components.context import Context, ModelVersion
+from components.errors import DataRefused, ModelRefused
 from components.reward import step, train
 from components.reward.config import Settings
 
@@ -157,7 +158,9 @@ def test_without_held_out_and_golden_pairs_the_gaps_are_named(inputs, tmp_path):
     step.run(context)
 
     assert sorted(context.gaps) == [
-        *("accuracy", "accuracy_by_group", "brier", "calibration_error", "golden_accuracy", "score_length_correlation")
+        *("accuracy", "accuracy_by_group", "accuracy_minus_active", "brier", "calibration_error"),
+        *("gamed_by_agreement", "gamed_by_hedging", "gamed_by_length", "golden_accuracy", "log_loss"),
+        "score_length_correlation",
     ]
     assert "accuracy" not in context.measurements
 
@@ -180,3 +183,148 @@ def test_long_dialogues_are_refused_or_left_out_as_told(inputs, tmp_path):
     step.run(context)
 
     assert context.gaps["training_pairs_left_out"] == "1 of 2 are longer than the context"
+
+
+def _panel(inputs, people="abcdefgh"):
+    """As the fixture's labels, by more annotators: those of the second half prefer what the others do not."""
+    labels = [_label(row, (GOOD, BAD), who) for row in range(12) for who in people]
+    half = people[len(people) // 2 :]
+    labels = [label.model_copy(update={"label": "second" if label.annotator in half else "first"}) for label in labels]
+    records.write(inputs["comparisons"] / "comparisons.jsonl", labels)
+    _weigh(inputs["label_weights"], {label.id: 0.5 for label in labels})
+    groups = {"region: North": list(people[: len(people) // 2]), "region: South": list(half)}
+    (inputs["label_weights"] / "groups.json").write_text(json.dumps(groups))
+
+
+def test_an_ensemble_is_one_adapter_with_several_heads_and_says_how_unsure_it_is(inputs, tmp_path):
+    context = _context(inputs, tmp_path, heads=3, caution=0.5)
+
+    step.run(context)
+
+    folder = context.output("reward_adapter")
+    head = rewardmodel.ScoreHead.load(folder / rewardmodel.HEAD)
+    assert head.weight.shape == (3, 16)
+    assert head.caution.item() == 0.5
+    assert len({tuple(row.tolist()) for row in head.weight}) == 3, "each has its own bootstrap sample"
+    assert rewardmodel.Card.read(folder).heads == 3
+    assert context.measurements["accuracy"].value == 1.0
+    assert context.measurements["ensemble_std"].value > 0
+
+
+def test_a_balanced_choice_hears_every_group_alike_and_the_card_says_so(inputs, tmp_path):
+    _panel(inputs)
+    context = _context(inputs, tmp_path, stakeholders="balanced", epochs=1)
+
+    step.run(context)
+
+    assert context.facts["stakeholders"]["choice"] == "balanced"
+    assert set(context.facts["group_weights"]) <= {"region: North", "region: South"}
+    assert sum(context.facts["group_weights"].values()) == pytest.approx(1, abs=1e-3)
+    assert rewardmodel.Card.read(context.output("reward_adapter")).stakeholders == "balanced"
+
+
+def test_weight_goes_to_the_group_that_is_ranked_worst(inputs, tmp_path):
+    """Three of four people want what the fourth does not; with every label alike the fourth would be ranked worst."""
+    people = "abcdefghijklmnop"
+    labels = [_label(row, (GOOD, BAD), who) for row in range(12) for who in people]
+    few = {"n", "o", "p"}
+    labels = [label.model_copy(update={"label": "second"}) if label.annotator in few else label for label in labels]
+    records.write(inputs["comparisons"] / "comparisons.jsonl", labels)
+    _weigh(inputs["label_weights"], {label.id: 0.5 for label in labels})
+    groups = {"region: Few": sorted(few), "region: Many": sorted(set(people) - few)}
+    (inputs["label_weights"] / "groups.json").write_text(json.dumps(groups))
+    context = _context(inputs, tmp_path, stakeholders="worst_group", group_step=2.0, epochs=4, judge_share=0.2)
+
+    step.run(context)
+
+    weights = context.facts["group_weights"]
+    assert weights["region: Few"] > 0.3, "its labels are a seventh or less"
+
+
+def test_an_attribute_without_groups_is_refused_with_those_that_have_some(inputs, tmp_path):
+    _panel(inputs)
+
+    with pytest.raises(DataRefused) as refusal:
+        step.run(_context(inputs, tmp_path, stakeholders="balanced", stakeholder_attribute="gender"))
+
+    assert str(refusal.value) == (
+        "No group of annotators by `gender` is large enough to be shown, so reward.stakeholders can't weigh by it. "
+        "Attributes with such groups: region. Choose one of them, or set reward.stakeholders to all."
+    )
+
+
+def test_ties_can_be_an_outcome_of_their_own_with_a_learned_threshold(inputs, tmp_path):
+    """Every other pair is a tie between two bad answers; a resumed run has the threshold of the whole one."""
+    labels = [_label(row, (GOOD, BAD), who) for row in range(0, 12, 2) for who in "ab"]
+    ties = [_label(row, (BAD, WORSE), who).model_copy(update={"label": "tie"}) for row in range(1, 12, 2) for who in "ab"]
+    records.write(inputs["comparisons"] / "comparisons.jsonl", [*labels, *ties])
+    _weigh(inputs["label_weights"], {label.id: 0.5 for label in [*labels, *ties]})
+    context = _context(inputs, tmp_path, ties="rao_kupper", strength_margin=0.2)
+
+    step.run(context)
+
+    assert context.measurements["tie_threshold"].value > 0
+    assert context.measurements["tie_threshold"].value != pytest.approx(train.FIRST_THRESHOLD, abs=1e-3), "it was learned"
+    assert rewardmodel.Card.read(context.output("reward_adapter")).loss == "rao-kupper"
+    assert context.measurements["accuracy"].value == 1.0
+
+
+def test_sharing_prompts_changes_nothing_but_the_work(inputs, tmp_path):
+    shared, apart = _context(inputs, tmp_path / "one"), _context(inputs, tmp_path / "two", share_prompts=False)
+
+    step.run(shared)
+    step.run(apart)
+
+    assert shared.facts["prompts_of_pairs"] == "computed once for both answers"
+    assert apart.facts["prompts_of_pairs"] == "computed for each answer"
+    assert shared.measurements["training_tokens"].value < apart.measurements["training_tokens"].value
+    one, two = ({at: values["loss"] for at, values in each.series if "loss" in values} for each in (shared, apart))
+    assert one == pytest.approx(two, abs=2e-3)
+
+
+def test_a_loss_that_is_not_a_number_is_refused(inputs, tmp_path, monkeypatch):
+    scores = rewardmodel.pair_scores
+    monkeypatch.setattr(rewardmodel, "pair_scores", lambda *given, **named: scores(*given, **named) * float("nan"))
+
+    with pytest.raises(ModelRefused) as refusal:
+        step.run(_context(inputs, tmp_path))
+
+    assert str(refusal.value) == (
+        "The loss of the reward model became nan. Run `reward` again with a lower reward.learning_rate."
+    )
+
+
+def test_a_tokenizer_with_more_tokens_than_the_model_is_refused(inputs, tmp_path):
+    base = tmp_path / "base"
+    shutil.copytree(inputs["base_model"], base)
+    tokenizer = rewardmodel.models.load_tokenizer(base)
+    known = len(tokenizer)
+    tokenizer.add_tokens(["<|new|>"])
+    tokenizer.save_pretrained(base)
+
+    with pytest.raises(ModelRefused) as refusal:
+        step.run(_context(inputs | {"base_model": base}, tmp_path))
+
+    assert str(refusal.value) == (
+        f"The tokenizer has tokens up to id {known}, the base model embeddings up to id {known - 1}. "
+        "Put the tokenizer that the model was trained with into its folder, or resize the model's embeddings."
+    )
+
+
+def test_it_is_compared_with_the_active_version_on_the_same_pairs(inputs, tmp_path):
+    """The active one is untrained: the difference is 1 less its own accuracy. Then one of another base model."""
+    card = rewardmodel.Card.read(inputs["reward_adapter"])
+    active = ModelVersion("reward-model", "7", "sha256:old", inputs["reward_adapter"], card.base_digest)
+    context, other = _context(inputs, tmp_path / "one"), _context(inputs, tmp_path / "two")
+    context.baseline = other.baseline = active
+    other.input_digests = other.input_digests | {"base_model": "sha256:other"}
+
+    step.run(context)
+    step.run(other)
+
+    found = context.facts["compared_with"]
+    assert found["version"] == "7"
+    assert context.measurements["accuracy_minus_active"].value == pytest.approx(1 - found["accuracy"])
+    assert other.gaps["accuracy_minus_active"] == (
+        "version 7 is of another base model or tokenizer; its scores mean nothing here"
+    )

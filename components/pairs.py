@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from components.records import Comparison, GoldenPair, Prompt
 
+STRONGEST = 3
+"""The greatest strength of a preference that a label can state."""
 FIRST_SHARE = {"first": 1.0, "tie": 0.5, "second": 0.0}
 
 
@@ -31,6 +33,10 @@ class Pair:
     """That have a weight above 0."""
     weight: float | None = None
     """Sum of the labels' weights; None where nobody weighed them, and each counts 1."""
+    ties: float = 0.0
+    """Share of the labels that are ties, by weight."""
+    strength: float = 0.0
+    """Mean strength of the labels that state one, over the greatest there is; 0 where none does."""
 
     @property
     def counts(self) -> float:
@@ -101,7 +107,7 @@ def labelled_pairs(
     Raises:
         DataRefused: A comparison names a prompt that does not exist, or has no weight.
     """
-    found: dict[tuple[str, tuple[str, str]], list[tuple[float, float]]] = {}
+    found: dict[tuple[str, tuple[str, str]], list[_Vote]] = {}
     for comparison in comparisons:
         _require(comparison.prompt_id, prompts, where=f"comparison {comparison.id}")
         weight = 1.0 if weights is None else _weight(comparison.id, weights)
@@ -111,16 +117,31 @@ def labelled_pairs(
         share = FIRST_SHARE[comparison.label]
         swapped = (first, second) != tuple(comparison.responses)
         key = (comparison.prompt_id, (first, second))
-        found.setdefault(key, []).append((1 - share if swapped else share, weight))
+        tie, strength = comparison.label == "tie", comparison.strength
+        found.setdefault(key, []).append(_Vote(1 - share if swapped else share, weight, tie=tie, strength=strength))
     return [
         _pair(prompts[prompt], responses, labels, weighed=weights is not None) for (prompt, responses), labels in found.items()
     ]
 
 
-def _pair(prompt: Prompt, responses: tuple[str, str], labels: list[tuple[float, float]], *, weighed: bool) -> Pair:
-    total = sum(weight for _, weight in labels)
-    share = sum(share * weight for share, weight in labels) / total
-    return Pair(prompt, responses, share, len(labels), total if weighed else None)
+@dataclass(frozen=True)
+class _Vote:
+    """One label of a pair."""
+
+    share: float
+    """1 where it prefers the pair's first answer, 0 the second, 0.5 a tie."""
+    weight: float
+    tie: bool
+    strength: int | None
+
+
+def _pair(prompt: Prompt, responses: tuple[str, str], votes: list[_Vote], *, weighed: bool) -> Pair:
+    total = sum(vote.weight for vote in votes)
+    share = sum(vote.share * vote.weight for vote in votes) / total
+    ties = sum(vote.weight for vote in votes if vote.tie) / total
+    stated = [(vote.strength / STRONGEST, vote.weight) for vote in votes if vote.strength is not None]
+    strength = sum(each * weight for each, weight in stated) / sum(weight for _, weight in stated) if stated else 0.0
+    return Pair(prompt, responses, share, len(votes), total if weighed else None, ties, strength)
 
 
 def _weight(comparison: str, weights: Mapping[str, float]) -> float:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from components.errors import DataRefused
+from components.pairs import Pair, divided, golden_pairs, labelled_pairs
 from components.records import Comparison, GoldenPair, Message, Prompt, pair_id
-from components.reward.pairs import Pair, divided, golden_pairs, labelled_pairs
 
 PROMPT = Prompt(id="p", kind="fact", split="train", messages=[Message(role="user", content="Which?")])
 
@@ -24,7 +24,7 @@ def test_labels_of_one_pair_are_joined_whatever_the_order_shown():
         _label(4, ("b", "a"), "tie"),
     ]
 
-    assert labelled_pairs(labels, {"p": PROMPT}) == [Pair(PROMPT, ("a", "b"), 0.625, 4)]
+    assert labelled_pairs(labels, {"p": PROMPT}) == [Pair(PROMPT, ("a", "b"), 0.625, 4, ties=0.25)]
 
 
 def test_a_comparison_of_an_unknown_prompt_is_refused():
@@ -109,3 +109,14 @@ def test_labels_without_annotators_are_divided_by_pair():
 def _by(name, annotator, *, pair=0, turned=False):
     responses = ("No.", "Yes.") if turned else ("Yes.", "No.")
     return Comparison(id=name, prompt_id=f"p{pair}", responses=responses, label="first", annotator=annotator)
+
+
+def test_strength_is_the_mean_of_the_labels_that_state_it():
+    """Strengths 3 at weight 2 and 1 at weight 1; the third label says none: (2 · 3/3 + 1 · 1/3) / 3 = 7/9."""
+    labels = [_label(1, ("a", "b"), "first"), _label(2, ("a", "b"), "first"), _label(3, ("a", "b"), "second")]
+    labels = [label.model_copy(update={"strength": said}) for label, said in zip(labels, (3, 1, None), strict=True)]
+
+    (pair,) = labelled_pairs(labels, {"p": PROMPT}, weights={"c1": 2.0, "c2": 1.0, "c3": 0.5})
+
+    assert pair.strength == pytest.approx(7 / 9)
+    assert pair.ties == 0.0

@@ -31,8 +31,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from components import accounting, history, provenance, quiet, ranks, record, states, trust
 from components import config as settings
-from components import history, provenance, quiet, ranks, record, states, trust
 from components.catalog import ALIGN, STEPS, Step, writer
 from components.clock import Clock, since_spawn
 from components.context import Context
@@ -264,7 +264,7 @@ def _attempt(job: Job) -> str:
         with job.clock.phase("startup"):
             ranks.lead(context, job.inputs, job.config.dump())
             work = importlib.import_module(f"components.{job.step.name}.step").run
-        with job.clock.phase("work"):
+        with job.clock.phase("work"), accounting.metered(context):
             ranks.work(context, work)
         return _publish(job, run, context)
     except BaseException as error:

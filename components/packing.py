@@ -43,7 +43,7 @@ class Layout:
         place, token = self.place.to(on), self.token.to(on)
         if self.again is None or self.again_token is None:
             return Layout(place, token, self.longest)
-        return Layout(place, token, self.longest, self.again.to(on), self.again_token.to(on))
+        return Layout(place, token, self.longest, again=self.again.to(on), again_token=self.again_token.to(on))
 
     def heads(self, queries: int, keys: int) -> Heads:
         """Where each head of each token lies, for A query heads, every A / K of which share one of K key heads."""

@@ -89,7 +89,8 @@ def _layout(rows: Sequence[Sequence[int]], tokens: int) -> Layout:
             else:
                 again.append(at)
                 again_token.append(index)
-    return Layout(torch.tensor(place), torch.tensor(token), longest, torch.tensor(again), torch.tensor(again_token))
+    first = torch.tensor(place)
+    return Layout(first, torch.tensor(token), longest, again=torch.tensor(again), again_token=torch.tensor(again_token))
 
 
 def pair_output(

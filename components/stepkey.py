@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 LOCK = ROOT / "constraints.txt"
 SHARED = (
+    "accounting",
     "catalog",
     "config",
     "context",

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from components import models, rewardmodel
-from components.rewardmodel import Card, ScoreHead
+from components.rewardmodel import Answered, Card, ScoreHead
 from components.sequences import answer_logits
 
 if TYPE_CHECKING:
@@ -140,3 +140,18 @@ def judged(actors: Actors, rollout: Rollout, scorer: Scorer) -> tuple[Tensor, Te
         )
     rewardmodel.require_finite(scores)
     return scores, states.float()
+
+
+def doubt(actors: Actors, rollout: Rollout, scorer: Scorer) -> float:
+    """Mean standard deviation of an ensemble's heads over whole answers, in its score's unit; 0 for a single head."""
+    if not scorer.head.ensemble:
+        return 0.0
+    answered = [
+        Answered(prompt[is_prompt].tolist(), answer[is_answer].tolist())
+        for prompt, is_prompt, answer, is_answer in zip(
+            rollout.prompts, rollout.is_prompt, rollout.responses, rollout.is_response, strict=True
+        )
+    ]
+    with actors.acting(scorer.adapter) as model:
+        found = rewardmodel.doubt(model, scorer.head, answered, pad=int(actors.tokenizer.pad_token_id))
+    return float(found.mean()) / scorer.card.std

@@ -150,7 +150,7 @@ def _trainer(
         precompute_ref_log_probs=True,
         max_length=None,
         max_steps=updates,
-        per_device_train_batch_size=settings.dpo_batch_pairs,
+        per_device_train_batch_size=max(1, settings.dpo_batch_pairs // context.ranks),
         learning_rate=settings.dpo_learning_rate,
         lr_scheduler_type="linear",
         warmup_steps=round(WARM_UP * updates),

@@ -40,6 +40,8 @@ class Probe:
     distinct_pairs: float
     """Different token pairs over all token pairs, of all answers together."""
     share_without_eos: float
+    doubt: float = 0.0
+    """How far the heads of an ensemble lie apart on its answers; 0 for a single head. [standard deviations]"""
 
     @property
     def judged(self) -> float:

@@ -96,6 +96,7 @@ def _probe(actors: Actors, answers: Rollout, settings: Settings, *, done: int, f
         repetition=repeated,
         distinct_pairs=distinct,
         share_without_eos=float((~answers.has_eos).float().mean()),
+        doubt=acting.doubt(actors, answers, actors.reward),
     )
     decode: Callable[..., str] = actors.tokenizer.decode
     samples = [

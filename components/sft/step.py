@@ -51,6 +51,7 @@ def run(context: Context[Settings]) -> None:
 
     before = _held_out_loss(base, held_out, tokenizer)
     policy = models.new_adapter(base, name=ADAPTER, rank=settings.rank, alpha=settings.alpha)
+    models.quicken(policy)
     trainer = _trainer(context, policy, tokenizer, training)
     trainer.train(resume_from_checkpoint=get_last_checkpoint(str(context.checkpoints)))
     models.save_adapter(trainer.model, context.output("sft_adapter"), name=ADAPTER)
@@ -169,12 +170,11 @@ def _held_out_loss(model: Any, rows: list[Row], tokenizer: PreTrainedTokenizerBa
 def _measure(context: Context[Settings], trainer: SFTTrainer, before: float | None, after: float | None, held_out: int) -> None:
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     tokens = trainer.state.num_input_tokens_seen or _tokens_seen(trainer)
-    total = models.parameter_count(trainer.model)
     if losses:
         context.measure("training_loss", losses[-1], unit="nats per assistant token")
     context.measure("trainable_parameters", models.parameter_count(trainer.model, trainable=True), unit="parameters")
     context.measure("training_tokens", tokens, unit="tokens")
-    context.measure("flop", 6 * total * tokens, unit="FLOP")
+    context.measure("flop", sum(models.pass_flop(trainer.model, ADAPTER, tokens=tokens, answer_tokens=tokens)), unit="FLOP")
     if before is None or after is None:
         context.gap("held_out_loss", "there are no demonstrations of the split `held_out`")
         return

@@ -131,6 +131,24 @@ def test_the_policy_that_the_held_out_judge_likes_most_is_published(inputs, tmp_
     assert seen["probes"][-1]["proxy"] > seen["probes"][0]["proxy"]
 
 
+def test_the_monitor_sees_how_unsure_an_ensemble_is(inputs, tmp_path):
+    """Two heads that differ by a constant of 3 in raw score: a deviation of 1.5, over the card's 2.0 is 0.75 everywhere."""
+    folder = tmp_path / "reward_adapter"
+    shutil.copytree(inputs["reward_adapter"], folder)
+    one = rewardmodel.ScoreHead.load(folder / rewardmodel.HEAD)
+    head = rewardmodel.ScoreHead(16, members=2)
+    with torch.no_grad():
+        head.weight.copy_(torch.stack([one.weight, one.weight]))
+        head.likelihood_weight.copy_(torch.stack([one.likelihood_weight, one.likelihood_weight]))
+        head.bias.copy_(torch.tensor([0.0, 3.0]))
+    head.save(folder / rewardmodel.HEAD)
+    context = _context(inputs | {"reward_adapter": folder}, tmp_path, updates=1)
+
+    step.run(context)
+
+    assert [probe["doubt"] for probe in context.facts["monitor"]["probes"]] == pytest.approx([0.75, 0.75], abs=1e-4)
+
+
 def test_an_alarm_stops_the_run(inputs, tmp_path):
     """The same judge; any drift of more than 0.05 standard deviations between the two ends training."""
     settings = {"updates": 6, "rollouts": 64, "minibatch": 32, "learning_rate": 0.02, "kl_coef": 0.0, "probe_every": 2}

@@ -15,6 +15,9 @@ from components.reward import step, train
 from components.reward.config import Settings
 
 GOOD, BAD, WORSE = "Yes, the sky is blue.", "No, it is red.", "No, it is red!"
+# WORSE has to be near BAD in likelihood. The base is untrained, so the preferred answer, having more tokens, is the less likely
+# one, and the head learns a negative weight of the likelihood (-0.89 here): whatever the base finds unlikely scores high. After
+# training GOOD has -62.5 nats and scores 1.97, BAD -28.5 and -0.73, WORSE -32.4 and -0.40; but "It is a dog." -64.6 and 2.30.
 SMALL = {"epochs": 8, "batch_pairs": 4, "learning_rate": 0.02, "head_learning_rate": 0.02}
 
 

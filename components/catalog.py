@@ -52,6 +52,8 @@ class Step:
     """Registered model whose newest active version it is given to compare its own result with."""
     needs_active: tuple[str, ...] = ()
     """Registered models among its inputs that it refuses unless their version's state is `active`."""
+    compares: tuple[str, ...] = ()
+    """Artifacts of the newest released pipeline run on other data, with which it compares its own."""
     code: tuple[str, ...] = ()
     """Folders outside `components` whose code counts for the step key."""
 
@@ -66,7 +68,8 @@ ALIGN: tuple[Step, ...] = (
     Step(
         "annotators",
         reads=("comparisons", "golden", "prompts", "annotators"),
-        writes=("label_weights",),
+        writes=("label_weights", "shown_pools"),
+        compares=("shown_pools",),
     ),
     Step(
         "base",

@@ -53,6 +53,33 @@ class ModelVersion:
 
 
 @dataclass(frozen=True)
+class Published:
+    """An artifact that a finished step run published."""
+
+    name: str
+    digest: str
+    files: Mapping[str, str]
+    """Relative path → sha256 in hex."""
+    bytes: int
+    step: str
+    run: str
+    uri: str
+    model_id: str = ""
+    """MLflow LoggedModel, where the artifact is a model."""
+    registered_model: str = ""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Artifacts of the newest released pipeline run on other data, on disk."""
+
+    pipeline_run: str
+    paths: Mapping[str, Path]
+    """Artifact name → folder; without those that were withdrawn since."""
+    digests: Mapping[str, str]
+
+
+@dataclass(frozen=True)
 class Measurement:
     """One final number of a step."""
 
@@ -91,6 +118,8 @@ class Context(Generic[ConfigT]):
     None where there is none, or for steps that may not use the registry."""
     sections: Mapping[str, Any] = field(default_factory=dict)
     """Shared sections of the config that the step declares, by name."""
+    reference: Reference | None = None
+    """What the step compares its own with; None where nothing on other data was released, or the step compares nothing."""
     external: Mapping[str, JSON] = field(default_factory=dict)
     """What comes from outside the pipeline: the approver's answer, the trigger. Recorded in the evidence."""
     rank: int = 0

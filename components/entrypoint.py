@@ -44,8 +44,8 @@ if TYPE_CHECKING:
 
     from mlflow.entities import Run
 
-    from components.context import ModelVersion
-    from components.lineage import Lineage, Published
+    from components.context import ModelVersion, Published, Reference
+    from components.lineage import Lineage
 
 
 @dataclass
@@ -62,6 +62,8 @@ class Job:
     paths: dict[str, Path] = field(default_factory=dict)
     evidence_files: dict[str, Path] = field(default_factory=dict)
     baseline: ModelVersion | None = None
+    reference: Reference | None = None
+    compared: dict[str, Published] = field(default_factory=dict)
     key: str = ""
 
     @property
@@ -183,6 +185,8 @@ def _find_inputs(job: Job) -> None:
         job.external = dict(job.external) | told
     if job.step.registry:
         job.baseline = _baseline(job)
+    if job.step.compares:
+        job.reference, job.compared = history.reference(job.lineage, job.pipeline_run, job.step.compares)
     if job.step.verifies:
         job.external = dict(job.external) | trust.verified(job, keys_root())
     if job.step.needs_active:
@@ -210,6 +214,7 @@ def _key_inputs(job: Job) -> dict[str, str]:
     digests = {name: item.digest for name, item in job.inputs.items()}
     if job.step.registry:
         digests["baseline"] = job.baseline.digest if job.baseline else ""
+    digests |= {f"reference:{name}": item.digest for name, item in job.compared.items()}
     for name, path in job.evidence_files.items():
         step = STEPS.get(name.removesuffix(".json"))
         if name.startswith("previous/") or (step and step.reusable):
@@ -256,7 +261,7 @@ def _attempt(job: Job) -> str:
     commands = {"plumbline.image_digest": os.environ.get("PLUMBLINE_IMAGE_DIGEST", "")}
     with job.clock.phase("logging"):
         run = job.lineage.open_step(job.pipeline_run, job.step.name, job.key, commands)
-        job.lineage.log_inputs(run, job.inputs)
+        job.lineage.log_inputs(run, job.inputs | {f"reference:{name}": item for name, item in job.compared.items()})
         job.lineage.log_settings(run, job.settings)
     _say(f"mlflow-run {run.info.experiment_id} {run.info.run_id}")
     try:
@@ -297,6 +302,7 @@ def _context(job: Job) -> Context[Any]:
         registry=record.Versions(job.lineage, job.inputs) if job.step.registry else None,
         baseline=job.baseline,
         sections={name: job.config.sections[name] for name in job.step.sections},
+        reference=job.reference,
         external=job.external,
     )
 

@@ -1,19 +1,21 @@
-"""What documents need to know of earlier steps and earlier releases: records, signed links, versions."""
+"""What steps and documents need to know of earlier steps and earlier releases: artifacts, records, signed links, versions."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from components import provenance
-from components.catalog import ALIGN, RELEASE
+from components.catalog import ALIGN, RELEASE, writer
+from components.context import Reference
 from components.errors import ArtifactRefused
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from components.catalog import Step
-    from components.lineage import Lineage, Published
+    from components.context import Published
+    from components.lineage import Lineage
 
 ORDER = (*ALIGN, *RELEASE)
 
@@ -37,6 +39,45 @@ def gathered(
         "reward_models": _versions(lineage, "reward-model"),
     }
     return files, told
+
+
+def reference(lineage: Lineage, pipeline_run: str, names: Sequence[str]) -> tuple[Reference | None, dict[str, Published]]:
+    """The newest released pipeline run on other data than this one's, and its artifacts; None and nothing where there is none.
+
+    Of other data, so that running again on released data gives the same step key as before its release.
+    Artifacts that it never published, or that were withdrawn since, are left out.
+
+    Raises:
+        ArtifactRefused: An artifact was changed.
+    """
+    now = lineage.find_output(pipeline_run, "start", "data_version").digest
+    for earlier in _released(lineage):
+        start = lineage.step_run(earlier, "start")
+        if start is not None and lineage.outputs(start)["data_version"].digest != now:
+            items = _standing(lineage, earlier, names)
+            paths = {name: checked(lineage, item) for name, item in items.items()}
+            return Reference(earlier, paths, {name: item.digest for name, item in items.items()}), items
+    return None, {}
+
+
+def _released(lineage: Lineage) -> list[str]:
+    """Pipeline runs whose candidate was deployed, newest first."""
+    filters = "tags.`plumbline.step` = 'deploy' and attributes.status = 'FINISHED'"
+    order = ["attributes.start_time DESC"]
+    found = lineage.client.search_runs([lineage.experiment], filters, order_by=order, max_results=1000)
+    runs = [run.data.tags.get("plumbline.pipeline_run", "") for run in found if not run.data.tags.get("plumbline.gate_failed")]
+    return list(dict.fromkeys(filter(None, runs)))
+
+
+def _standing(lineage: Lineage, pipeline_run: str, names: Sequence[str]) -> dict[str, Published]:
+    found: dict[str, Published] = {}
+    for name in names:
+        run = lineage.step_run(pipeline_run, writer(name).name)
+        if run is not None and f"plumbline.withdrawn.{name}" not in run.data.tags:
+            item = lineage.outputs(run).get(name)
+            if item is not None:
+                found[name] = item
+    return found
 
 
 def _of_this_run(lineage: Lineage, pipeline_run: str, step: Step) -> dict[str, Path]:

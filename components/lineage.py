@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,8 +34,9 @@ from mlflow.entities import (
     RunTag,
 )
 from mlflow.exceptions import MlflowException
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-from components.context import ModelVersion
+from components.context import ModelVersion, Published
 from components.errors import ArtifactRefused, TryAgain
 from components.provenance import folder_digest
 
@@ -53,23 +54,6 @@ BATCH = 900
 DATASET_DIGEST_CHARS = 32
 PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "9", "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1"}
 """Waits of 2, 4, 8 ... 120 s between tries: six minutes without a server cost a step time, and nothing else."""
-
-
-@dataclass(frozen=True)
-class Published:
-    """An artifact that a finished step run published."""
-
-    name: str
-    digest: str
-    files: Mapping[str, str]
-    """Relative path → sha256 in hex."""
-    bytes: int
-    step: str
-    run: str
-    uri: str
-    model_id: str = ""
-    """MLflow LoggedModel, where the artifact is a model."""
-    registered_model: str = ""
 
 
 @contextmanager
@@ -314,6 +298,19 @@ class Lineage:
         """Mark the run failed, with the reason."""
         self.client.set_tag(run.info.run_id, "plumbline.error", reason[:4000])
         self.client.set_terminated(run.info.run_id, "FAILED")
+
+    def withdraw(self, item: Published, *, at: str) -> None:
+        """Delete an artifact for good, say so on its run, and let the run stand in for no other.
+
+        Args:
+            item: What goes.
+            at: When, RFC 3339.
+        """
+        get_artifact_repository(item.uri, self.uri).delete_artifacts("")
+        shutil.rmtree(item.uri.removeprefix("file://"), ignore_errors=True)  # what a local store leaves: the empty folder
+        self.client.set_tag(item.run, f"plumbline.withdrawn.{item.name}", at)
+        if "plumbline.step_key" in self.client.get_run(item.run).data.tags:
+            self.client.delete_tag(item.run, "plumbline.step_key")
 
     # ---- registered models
 

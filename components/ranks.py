@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from components.catalog import Step
-    from components.lineage import Published
+    from components.context import Published
 
 PATIENCE_SECONDS = 20.0
 """How long a rank that lost another waits to be stopped by the launcher, so that the first failure's exit code counts."""
@@ -143,7 +143,8 @@ def follow(step: Step, pipeline_run: str) -> None:
 
 def _fetch(folder: Path, inputs: Mapping[str, Any]) -> None:
     """Get the inputs to a machine that rank 0 is not on: a folder of links, by name."""
-    from components.lineage import Lineage, Published  # noqa: PLC0415  (1 to 4 s import)
+    from components.context import Published  # noqa: PLC0415  (beside the next)
+    from components.lineage import Lineage  # noqa: PLC0415  (1 to 4 s import)
 
     lineage = Lineage(os.environ["MLFLOW_TRACKING_URI"], artifacts=os.environ.get("PLUMBLINE_ARTIFACTS"))
     shutil.rmtree(folder, ignore_errors=True)

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
     from mlflow.entities import Run
 
-    from components.context import Context, ModelVersion
+    from components.context import Context, ModelVersion, Published
     from components.entrypoint import Job
-    from components.lineage import Lineage, Published
+    from components.lineage import Lineage
 
 PACKAGES = (
     "accelerate",

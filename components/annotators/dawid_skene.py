@@ -74,8 +74,9 @@ def dawid_skene(
     posterior = np.asarray((counts @ votes).todense(), dtype=np.float32)
     posterior /= posterior.sum(axis=1, keepdims=True)
     confusion = np.zeros((people, classes, classes))
-    done = 0
-    for done in range(1, iterations + 1):  # noqa: B007  (reported)
+    done, moved = 0, np.inf
+    while done < iterations and moved >= tolerance:
+        done += 1
         confusion = _confusion(back @ posterior, people, classes, prior_labels)
         log_prior = np.log(np.maximum(posterior.mean(axis=0), 1e-10))
         log_table = np.log(np.maximum(confusion, 1e-10)).transpose(0, 2, 1).reshape(people * classes, classes)
@@ -85,8 +86,6 @@ def dawid_skene(
         fresh /= fresh.sum(axis=1, keepdims=True)
         moved = float(np.abs(fresh - posterior).max())
         posterior = fresh
-        if moved < tolerance:
-            break
     return Classes(posterior.astype(np.float64), confusion, done)
 
 
@@ -145,8 +144,10 @@ def preferences(
     start = np.where(labels.choice[rows] == 1, 0.0, np.where(labels.choice[rows] == 0, 1.0, -1.0)) * sign
     log_odds = np.bincount(labels.pair[rows], weights=start, minlength=pairs)
     log_odds[is_known] = fixed
-    tables, table_odds, done = np.zeros((people, 2, 3)), np.zeros(3 * people), 0
-    for done in range(1, iterations + 1):  # noqa: B007  (reported)
+    tables, table_odds = np.zeros((people, 2, 3)), np.zeros(3 * people)
+    done, moved = 0, np.inf
+    while done < iterations and moved >= tolerance:
+        done += 1
         lean = (back @ (expit(log_odds) - 0.5)).reshape(people, 3)
         tables = _tables(total / 2 + lean, total / 2 - lean, prior_labels)
         table_odds = (np.log(tables[:, 0]) - np.log(tables[:, 1])).ravel()
@@ -154,8 +155,6 @@ def preferences(
         fresh[is_known] = fixed
         moved = float(np.abs(expit(fresh) - expit(log_odds)).max(initial=0.0))
         log_odds = fresh
-        if moved < tolerance:
-            break
     evidence = np.zeros(len(labels.ids))
     evidence[rows] = sign * table_odds[columns]
     return Preferences(np.asarray(log_odds), evidence, tables, done)

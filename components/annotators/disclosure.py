@@ -3,7 +3,8 @@
 Rules (obligations, section 11.5): a cell is hidden where it counts fewer than k people, zero included unless the list of
 values was fixed in advance; with it, larger cells are hidden until the total gives none away. Crossings show whole, where
 every cell counts k people, or not at all. Totals are rounded down to a multiple of k. Rates are shown only where their group
-is, and rounded. A release whose base moved by fewer than k people is refused: it would show who came or went.
+is, and rounded. Where fewer than k people came or went since any release whose tables were shown, tables are withheld: their
+difference would show who it was.
 `tests/components/annotators/test_disclosure.py` plays the attacker.
 
 What it does not cover: k-anonymity is not anonymity. Who knows a lot about a group may still learn something about a member.
@@ -11,12 +12,16 @@ What it does not cover: k-anonymity is not anonymity. Who knows a lot about a gr
 
 from __future__ import annotations
 
+import hashlib
 import itertools
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+
+    from components.records import Annotator
 
 HIDDEN = None
 """In the place of a number that is not shown."""
@@ -96,12 +101,20 @@ def rate(value: float, people: int, *, k: int) -> float | None:
 
 
 def differs_too_little(before: Sequence[str], now: Sequence[str], *, k: int) -> int:
-    """How many people came or went since the last release, where that is more than none and fewer than k; else 0.
+    """How many people came or went since a release, where that is more than none and fewer than k; else 0.
 
     Args:
-        before: Keyed digests of the people in the last release.
+        before: Keyed digests of the people in that release, see `entry`.
         now: Those of this one.
         k: Fewest people who may come or go together.
     """
     moved = len(set(before) ^ set(now))
     return moved if 0 < moved < k else 0
+
+
+def entry(person: Annotator) -> str:
+    """A digest of all of a person that tables count: who changes a value leaves as one and comes as another."""
+    counted = person.model_dump(
+        include={"pseudonym", "kind", "demographics", "platform", "pay_band", "lawful_basis", "guidelines"}
+    )
+    return hashlib.sha256(json.dumps(counted, sort_keys=True).encode()).hexdigest()

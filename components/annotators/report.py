@@ -119,6 +119,26 @@ def public(
     }
 
 
+ABOUT_PEOPLE = ("pool", "work", "representativeness", "reliability")
+"""Parts of the public report that count people or their groups."""
+OF_GROUPS = ("agreement", "bias")
+"""Parts that hold figures `by_group`."""
+
+
+def withheld(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """The public report without all that counts people by what they are."""
+    kept = {name: {} if name in ABOUT_PEOPLE else value for name, value in summary.items()}
+    return kept | {name: kept[name] | {"by_group": {}} for name in OF_GROUPS}
+
+
+def largest_cell(summary: Mapping[str, Any], settings: Settings) -> int:
+    """The largest k of the tables in a public report."""
+    pool = summary["pool"]
+    crossed = any(table != "suppressed" for table in pool["crossings"].values())
+    margins = [margin["k"] for margin in pool["margins"].values()]
+    return max([settings.smallest_cell, *margins, *([settings.smallest_crossing] if crossed else [])])
+
+
 def snapshot(pseudonyms: list[str]) -> str:
     """Digest of who is in the pool; it names the pool without naming anybody in it."""
     return "sha256:" + hashlib.sha256("\n".join(sorted(pseudonyms)).encode()).hexdigest()

@@ -12,7 +12,8 @@ Erasure, in this order, each part safe to repeat:
    `revoked`, so that PPO refuses it.
 4. A report says what was done: erasures/HEX.json. It names nobody: HEX is the sha256 of the pseudonym.
 
-What it does not cover: backups, copies of DVC's remote, and what a trained weight remembers. The report says so.
+What it does not cover: backups, copies of DVC's remote, and what a trained weight remembers; the report says so. A digest of
+the person's record stays in shown_pools, where it keeps tables of two releases from telling who was erased.
 """
 
 from __future__ import annotations
@@ -21,7 +22,6 @@ import argparse
 import hashlib
 import json
 import os
-import shutil
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -29,12 +29,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components import records
+from components.datapin import folder_md5
 from components.errors import DataRefused, PlumblineError
+from components.lineage import Lineage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from components.lineage import Lineage, Published
+    from components.context import Published
 
 REPORTS = Path("erasures")
 HOLDING = {"validate": ("annotators", "comparisons", "quarantine"), "annotators": ("label_weights",)}
@@ -107,7 +109,7 @@ def erase(pseudonym: str, data: Path, *, labels: str, by: str, lineage: Lineage 
     models = _revoke(lineage, {item.run for item in holding}, tags) if lineage else []
     for item in holding:
         assert lineage is not None
-        _withdraw(lineage, item, tags)
+        lineage.withdraw(item, at=tags["plumbline.erased_at"])
     report: dict[str, Any] = {
         "person": hashlib.sha256(pseudonym.encode()).hexdigest(),
         "erased_at": tags["plumbline.erased_at"],
@@ -130,8 +132,6 @@ def _lineage() -> Lineage | None:
     uri = os.environ.get("MLFLOW_TRACKING_URI", "sqlite:///.plumbline/mlflow.db")
     if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
         return None
-    from components.lineage import Lineage  # noqa: PLC0415  (4 s import, not needed for `retention`)
-
     return Lineage(uri, artifacts=os.environ.get("PLUMBLINE_ARTIFACTS"))
 
 
@@ -186,8 +186,6 @@ def _pin(data: Path) -> str:
     done = subprocess.run(command, cwd=data.resolve().parent, capture_output=True, text=True, check=False)
     if done.returncode:
         return "not pinned: no DVC repository here"
-    from components.datapin import folder_md5  # noqa: PLC0415  (only here)
-
     return folder_md5(data)
 
 
@@ -203,16 +201,6 @@ def _holding(lineage: Lineage, pseudonym: str) -> Iterator[Published]:
                     folder = lineage.fetch(item)
                     if any(pseudonym.encode() in path.read_bytes() for path in _files(folder)):
                         yield item
-
-
-def _withdraw(lineage: Lineage, item: Published, tags: dict[str, str]) -> None:
-    """Delete an artifact from its run, which then stands in for no other."""
-    repository = lineage.client._tracking_client._get_artifact_repo(item.run)  # noqa: SLF001  (MLflow has no public way)
-    repository.delete_artifacts(f"outputs/{item.name}")
-    shutil.rmtree(item.uri.removeprefix("file://"), ignore_errors=True)
-    lineage.client.set_tag(item.run, f"plumbline.withdrawn.{item.name}", tags["plumbline.erased_at"])
-    if "plumbline.step_key" in lineage.client.get_run(item.run).data.tags:
-        lineage.client.delete_tag(item.run, "plumbline.step_key")
 
 
 def _revoke(lineage: Lineage, runs: set[str], tags: dict[str, str]) -> list[dict[str, str]]:

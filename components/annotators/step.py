@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from components import records
-from components.annotators import report, wording
+from components.annotators import disclosure, report, wording
 from components.annotators.accuracy import wilson
 from components.annotators.agreement import alpha
 from components.annotators.audit import audit
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from components.context import Context
 
 
+POOLS = "pools.json"
 TARGET = "target_population.json"
 """Beside annotators.jsonl: attribute → value → share, as the organisation declares."""
 
@@ -40,12 +41,41 @@ def run(context: Context[Settings]) -> None:
     _write_weights(folder, labels, found)
     _write_json(folder / "audit.json", report.private(labels, found, context.config, decisions))
     summary = report.public(labels, found, people, context.config, seed=context.seed, target=_target(context))
+    groups = report.memberships(labels, people, context.config)
+    if not _may_show(context, [people[name] for name in labels.annotators if name in people], summary):
+        summary, groups = report.withheld(summary), {}
     _write_json(folder / "summary.json", summary)
-    _write_json(folder / "groups.json", report.memberships(labels, people, context.config))
+    _write_json(folder / "groups.json", groups)
     _measure(context, labels, found, decisions)
     for name, value in summary.items():
         context.fact(name, value)
     _state_gaps(context, labels, people, summary)
+
+
+def _may_show(context: Context[Settings], pool: list[records.Annotator], summary: dict[str, Any]) -> bool:
+    """Whether tables of this pool may stand beside those that earlier releases showed; keeps whose tables are shown by now."""
+    shown = _shown_pools(context)
+    now = sorted(map(disclosure.entry, pool))
+    k = report.largest_cell(summary, context.config)
+    refused = any(disclosure.differs_too_little(before, now, k=k) for before in shown)
+    pools = shown if refused or now in shown else [*shown, now]
+    _write_json(context.output("shown_pools") / POOLS, pools)
+    context.fact("tables_compared_with", len(shown))
+    if refused:
+        reason = (
+            f"fewer than {k} people came or went since a release that showed these tables; their difference would show who. "
+            "They are shown again once the pool has moved further"
+        )
+        for name in (*report.ABOUT_PEOPLE, "by_group"):
+            context.gap(name, reason)
+    return not refused
+
+
+def _shown_pools(context: Context[Settings]) -> list[list[str]]:
+    """The people, as digests, of every release so far whose tables were shown."""
+    folder = context.reference.paths.get("shown_pools") if context.reference else None
+    pools: list[list[str]] = json.loads((folder / POOLS).read_text(encoding="utf-8")) if folder else []
+    return pools
 
 
 def _read(context: Context[Settings]) -> Labels:

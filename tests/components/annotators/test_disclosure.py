@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from components.annotators import disclosure
+from components.records import Annotator
 
 ROOT = Path(__file__).resolve().parents[3]
 D3CODE = Path(os.environ.get("PLUMBLINE_SHARED_DATA", ROOT.parent / "shared" / "data")) / "d3code" / "raters.csv"
@@ -106,3 +107,22 @@ def test_a_real_pool_of_4309_raters_shows_its_margins_and_hides_gender_by_age():
     assert gender.cells == {"Man": 2149, "Other": 41, "Woman": 2119}
     assert gender.base == 4300
     assert by_age is None
+
+
+def test_an_attacker_can_not_subtract_from_a_release_before_the_last_one():
+    """Forty people, then fifty, then the first forty and one more: the second and third differ by eleven, but not the first."""
+    first = [f"person-{number}" for number in range(40)]
+    second = [*first, *(f"new-{number}" for number in range(10))]
+    third = [*first, "somebody"]
+
+    assert disclosure.differs_too_little(second, third, k=5) == 0
+    assert disclosure.differs_too_little(first, third, k=5) == 1
+
+
+def test_who_changes_a_value_counts_as_one_who_leaves_and_one_who_comes():
+    before = Annotator(pseudonym="a", kind="human", demographics={"gender": "woman"}, guidelines=["v1"])
+    after = before.model_copy(update={"demographics": {"gender": "man"}})
+
+    assert disclosure.entry(before) != disclosure.entry(after)
+    assert disclosure.entry(before) == disclosure.entry(before.model_copy(update={"retained_until": "2030-01-01T00:00:00Z"}))
+    assert disclosure.differs_too_little([disclosure.entry(before)], [disclosure.entry(after)], k=5) == 2

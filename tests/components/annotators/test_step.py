@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -12,7 +13,7 @@ from components import records
 from components.annotators import step
 from components.annotators.config import Settings
 from components.catalog import STEPS
-from components.context import Context
+from components.context import Context, Reference
 from components.errors import DataRefused
 from components.testbed import annotators as testbed
 from components.testbed.folder import write_world
@@ -34,7 +35,9 @@ def _tables(data, folder):
     return {table: folder / table for table in TABLES}
 
 
-def _run(inputs, folder, **settings):
+def _run(inputs, folder, before=None, **settings):
+    """`before`: the release before, as its context."""
+    released = {"shown_pools": before.output("shown_pools")} if before else {}
     context = Context(
         step=STEPS["annotators"],
         config=Settings(**settings),
@@ -42,6 +45,7 @@ def _run(inputs, folder, **settings):
         inputs=inputs,
         scratch=folder / "scratch",
         checkpoints=folder / "checkpoints",
+        reference=Reference("before", released, {}) if before else None,
     )
     step.run(context)
     return context
@@ -103,6 +107,75 @@ def test_same_data_same_bytes(testbed_tables, tmp_path):
 
     for name in ("weights.jsonl", "posteriors.jsonl", "audit.json", "summary.json"):
         assert (one.output("label_weights") / name).read_bytes() == (other.output("label_weights") / name).read_bytes()
+
+
+def _with(tables, folder, newcomers):
+    """The same tables with more people, who label as others did."""
+    shutil.copytree(tables["annotators"].parent, folder)
+    people = list(records.read(tables["annotators"] / "annotators.jsonl", records.Annotator))
+    labels = list(records.read(tables["comparisons"] / "comparisons.jsonl", records.Comparison))
+    given = [label for label in labels if label.annotator == people[0].pseudonym]
+    for number in range(newcomers):
+        name = f"ann-new-{number}"
+        gender = {"gender": "woman"} if number % 2 == 0 else {"gender": "man"}
+        demographics = people[0].demographics | gender
+        people.append(people[0].model_copy(update={"pseudonym": name, "demographics": demographics}))
+        labels += [label.model_copy(update={"id": f"{label.id}-{number}", "annotator": name}) for label in given]
+    records.write(folder / "annotators" / "annotators.jsonl", people)
+    records.write(folder / "comparisons" / "comparisons.jsonl", labels)
+    return {table: folder / table for table in TABLES}
+
+
+def _differences(one, other):
+    """What an attacker sees who subtracts two releases: value → how many more people."""
+    told = {}
+    for attribute, margin in one.facts["pool"]["margins"].items():
+        after = other.facts["pool"].get("margins", {}).get(attribute, {"cells": {}})["cells"]
+        for value, count in margin["cells"].items():
+            if isinstance(count, int) and isinstance(after.get(value), int) and after[value] != count:
+                told[f"{attribute}: {value}"] = after[value] - count
+    return told
+
+
+def test_an_attacker_can_not_tell_a_newcomer_from_two_successive_releases(testbed_tables, tmp_path):
+    """One woman joins. Unguarded, the two releases differ by exactly her; guarded, the second shows no table of people."""
+    first = _run(testbed_tables, tmp_path / "1")
+    joined = _with(testbed_tables, tmp_path / "joined", 1)
+
+    unguarded = _run(joined, tmp_path / "2a")
+    second = _run(joined, tmp_path / "2b", before=first)
+
+    assert _differences(first, unguarded)["gender: woman"] == 1
+    assert _differences(first, second) == {}
+    assert {second.facts[name] == {} for name in ("pool", "work", "representativeness", "reliability")} == {True}
+    assert second.facts["agreement"]["by_group"] == second.facts["bias"]["by_group"] == {}
+    assert json.loads((second.output("label_weights") / "groups.json").read_text()) == {}, "nor does `reward` show groups"
+    assert second.gaps["pool"].startswith("fewer than 5 people came or went since a release that showed these tables")
+    assert second.facts["exclusions"] == unguarded.facts["exclusions"], "what is no table of people stays"
+
+
+def test_a_release_that_showed_nothing_does_not_make_the_next_one_safe(testbed_tables, tmp_path):
+    """Two join, are withheld; two more join: four away from what was shown, so withheld again; with twelve it shows again."""
+    first = _run(testbed_tables, tmp_path / "1")
+    second = _run(_with(testbed_tables, tmp_path / "two", 2), tmp_path / "2", before=first)
+    third = _run(_with(testbed_tables, tmp_path / "four", 4), tmp_path / "3", before=second)
+    fourth = _run(_with(testbed_tables, tmp_path / "twelve", 12), tmp_path / "4", before=third)
+
+    assert [bool(context.facts["pool"]) for context in (first, second, third, fourth)] == [True, False, False, True]
+    pools = json.loads((fourth.output("shown_pools") / "pools.json").read_text())
+    assert [len(pool) for pool in pools] == [60, 72]
+    assert "ann-new" not in json.dumps(pools)
+
+
+def test_the_same_pool_shows_its_tables_again(testbed_tables, tmp_path):
+    first = _run(testbed_tables, tmp_path / "1")
+
+    second = _run(testbed_tables, tmp_path / "2", before=first)
+
+    assert second.facts["pool"] == first.facts["pool"]
+    assert (second.output("shown_pools") / "pools.json").read_bytes() == (
+        first.output("shown_pools") / "pools.json"
+    ).read_bytes()
 
 
 def _small(folder, labels, people=(), golden=()):

@@ -13,5 +13,20 @@ class Settings(Section):
     max_quarantined_share: float = Field(0.05, ge=0, le=1)
     """Largest share of a table's rows that may be quarantined before the data is refused. [fraction]"""
 
+    near_duplicate: float = Field(0.8, ge=0.5, le=1)
+    """How much of their words in threes two prompts share to count as nearly the same: members of both over members of
+    either. [fraction]"""
+
+    max_near_duplicates: float = Field(1.0, ge=0, le=1)
+    """Largest share of the prompts kept from training that may be nearly the same as a prompt of another split before the data
+    is refused; 1 only counts and lists them. [fraction]"""
+
+    telephone_region: str = Field("US", pattern="^[A-Z]{2}$")
+    """Country (ISO 3166) whose telephone numbers are looked for without +; those with + always are."""
+
+    max_personal_data: float = Field(1.0, ge=0, le=1)
+    """Largest share of texts that may hold a pattern of personal data before the data is refused; 1 only counts and lists
+    them. [fraction]"""
+
     max_characters: int = Field(100_000, ge=100, le=1_000_000)
     """Longest text of one message or response. [characters]"""

@@ -8,9 +8,11 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from components.validate.accepted import row
 from components.validate.pages import settle
 
 if TYPE_CHECKING:
+    from components.validate.accepted import Accepted
     from components.validate.rows import Tables
 
 SUITES = Path(__file__).parent / "suites"
@@ -45,7 +47,7 @@ def check(tables: Tables, pages: Path) -> list[dict[str, Any]]:
     return found
 
 
-def _check_table(gx: Any, context: Any, source: Any, table: str, accepted: list[Any]) -> list[dict[str, Any]]:
+def _check_table(gx: Any, context: Any, source: Any, table: str, accepted: Accepted | list[Any]) -> list[dict[str, Any]]:
     batch = source.add_dataframe_asset(name=table).add_batch_definition_whole_dataframe(table)
     suite = gx.ExpectationSuite(name=table)
     for entry in json.loads((SUITES / f"{table}.json").read_text(encoding="utf-8"))["expectations"]:
@@ -82,22 +84,13 @@ def _observed(result: Any) -> str:
     return f"missing {', '.join(map(str, missing))}" if missing else "as expected"
 
 
-def frame(accepted: list[Any]) -> Any:
+def frame(accepted: Accepted | list[Any]) -> Any:
     """A table's records as a data frame, with lengths in the place of texts."""
     import pandas as pd  # noqa: PLC0415  (1 s import)
 
-    rows = [record.model_dump(mode="json") for record in accepted]
-    for row in rows:
-        if "responses" in row:
-            row["first_characters"], row["second_characters"] = (len(text) for text in row.pop("responses"))
-        if "messages" in row:
-            row["turns"] = len(row["messages"])
-            row["last_characters"] = len(row.pop("messages")[-1]["content"])
-        if "text" in row:
-            row["characters"] = len(row.pop("text"))
-        for name in [name for name, value in row.items() if isinstance(value, dict | list)]:
-            row[name] = json.dumps(row[name], sort_keys=True)
-    return pd.DataFrame(rows)
+    if isinstance(accepted, list):
+        return pd.DataFrame([row(record.model_dump(mode="json")) for record in accepted])
+    return pd.DataFrame(accepted.columns)
 
 
 def _great_expectations() -> Any:

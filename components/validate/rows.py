@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from components import records
 from components.errors import DataRefused
+from components.validate.findings import texts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 ORDER = ("prompts", "annotators", "corpus", "demonstrations", "comparisons", "golden")
@@ -34,7 +35,8 @@ CONTROL = re.compile("[\x01-\x08\x0b\x0c\x0e-\x1f\x7f\x80-\x84\x86-\x9f]")
 class Tables:
     """Accepted records by table, and the quarantined rows."""
 
-    accepted: dict[str, list[Any]] = field(default_factory=dict)
+    accepted: dict[str, Any] = field(default_factory=dict)
+    """A list by table, or what stands in for one: it takes records and knows how many it took."""
     quarantined: list[dict[str, Any]] = field(default_factory=list)
     rows: Counter[str] = field(default_factory=Counter)
     """Rows read, by table."""
@@ -57,14 +59,19 @@ class Tables:
         return sum(row["table"] == table for row in self.quarantined)
 
 
-def judge(folder: Path, *, max_characters: int) -> Tables:
+def judge(folder: Path, *, max_characters: int, accepted: Mapping[str, Any] | None = None) -> Tables:
     """Read all tables of a data folder and sort their rows into accepted and quarantined.
 
     A missing table counts as an empty one.
+
+    Args:
+        folder: The data folder.
+        max_characters: Of one text, at most.
+        accepted: Where accepted records go, by table; lists if None.
     """
     tables = Tables(guidelines=_guidelines(folder / "guidelines"))
     for table in ORDER:
-        tables.accepted[table] = []
+        tables.accepted[table] = [] if accepted is None else accepted[table]
         tables.ids[table] = set()
         for number, line in _lines(folder / f"{table}.jsonl"):
             tables.rows[table] += 1
@@ -152,19 +159,19 @@ def _broken(table: str, record: Any, tables: Tables, max_characters: int) -> Ite
 
 
 def _broken_texts(record: Any, max_characters: int) -> Iterator[tuple[str, str]]:
-    texts = _texts(record)
-    longest = max((len(text) for text in texts), default=0)
+    parts = texts(record)
+    longest = max((len(text) for text in parts), default=0)
     if longest > max_characters:
         yield "length", f"holds a text of {longest} characters; at most {max_characters} are taken. Shorten or remove it."
-    if any("\x00" in text for text in texts):
+    if any("\x00" in text for text in parts):
         yield "control characters", "holds a NUL character. Remove it."
-    if any(map(CONTROL.search, texts)):
+    if any(map(CONTROL.search, parts)):
         yield "control characters", "holds a control character other than tab and line feed. Remove it."
-    if any("\ufffd" in text for text in texts):
+    if any("\ufffd" in text for text in parts):
         yield "encoding", "holds U+FFFD, which stands for bytes that somebody could not read. Export it again as UTF-8."
-    if any(not text.strip() for text in texts):
+    if any(not text.strip() for text in parts):
         yield "empty text", "holds a text of white space only. Fill or remove it."
-    found = next(filter(None, map(MARKUP.search, texts)), None)
+    found = next(filter(None, map(MARKUP.search, parts)), None)
     if found and not isinstance(record, records.Text):
         yield "chat markup", f"holds {found.group()}, which would be read as the mark of a turn. Remove it from the text."
 
@@ -269,14 +276,6 @@ def _question(prompt: records.Prompt) -> str:
 
 def _identity(record: Any) -> str:
     return str(record.pseudonym if isinstance(record, records.Annotator) else record.id)
-
-
-def _texts(record: Any) -> list[str]:
-    if isinstance(record, records.Text):
-        return [record.text]
-    if isinstance(record, records.Comparison | records.GoldenPair):
-        return list(record.responses)
-    return [message.content for message in getattr(record, "messages", [])]
 
 
 def _shown(line: bytes) -> str:

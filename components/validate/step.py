@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 from collections import Counter
@@ -11,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from components import records
 from components.errors import DataRefused
 from components.provenance import file_digest
-from components.validate import expectations, rows
+from components.validate import expectations, findings, rows, similar
+from components.validate.accepted import Accepted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -36,21 +38,79 @@ def run(context: Context[Settings]) -> None:
     version = json.loads((context.inputs["data_version"] / "data_version.json").read_text(encoding="utf-8"))
     folder = Path(os.environ.get("PLUMBLINE_DATA_ROOT", ".")) / version["folder"]
     _check_files(folder, version)
-    tables = rows.judge(folder, max_characters=context.config.max_characters)
+    seen = findings.Personal(context.config.telephone_region)
+    tables = _judge(context, folder, seen)
     _check_files(folder, version)  # again: what was judged is what `start` recorded
     _check_shares(tables, context.config.max_quarantined_share)
     results = expectations.check(tables, context.output("data_docs"))
     _check_results(results)
 
     _write_json(context.output("data_docs") / "results.json", results)
-    for table, accepted in tables.accepted.items():
-        records.write(context.output(table) / f"{table}.jsonl", accepted)
+    _look_for_leaks(context, tables)
+    _count_personal_data(context, seen)
     _pass_on_target(context, folder)
     if (folder / DECISIONS).is_file():
         records.write(context.output("annotators") / DECISIONS, records.read(folder / DECISIONS, records.Decision))
     _write_quarantine(context, tables)
     _measure(context, tables, results)
     _describe(context, tables, version["files"])
+
+
+def _judge(context: Context[Settings], folder: Path, seen: findings.Personal) -> rows.Tables:
+    """Judge all rows; accepted ones are written at once, so that a million need little memory."""
+    accepted = {
+        table: Accepted(context.output(table) / f"{table}.jsonl", functools.partial(seen.look, table)) for table in rows.ORDER
+    }
+    try:
+        return rows.judge(folder, max_characters=context.config.max_characters, accepted=accepted)
+    finally:
+        for table in accepted.values():
+            table.close()
+
+
+def _look_for_leaks(context: Context[Settings], tables: rows.Tables) -> None:
+    """Count and list prompts kept from training that are nearly the same as one of another split.
+
+    Raises:
+        DataRefused: There are more than the settings allow.
+    """
+    asked = {name: (prompt.split, _question(prompt)) for name, prompt in tables.prompts.items()}
+    found = similar.across_splits(asked, similarity=context.config.near_duplicate)
+    apart = sum(split != "train" for split, _ in asked.values())
+    context.measure("near_duplicates", len(found), unit="prompts", n=apart)
+    context.fact("near_duplicate_threshold", context.config.near_duplicate)
+    lines = "".join(json.dumps(pair._asdict(), ensure_ascii=False, sort_keys=True) + "\n" for pair in found)
+    (context.output("quarantine") / "near_duplicates.jsonl").write_text(lines, encoding="utf-8")
+    if len(found) > context.config.max_near_duplicates * apart:
+        shown = "; ".join(f"{pair.prompt} ({pair.split}) and {pair.other} ({pair.other_split})" for pair in found[:SHOWN])
+        message = (
+            f"{len(found)} of {apart} prompts kept from training are nearly the same as one of another split, more than "
+            f"validate.max_near_duplicates = {context.config.max_near_duplicates} allows: {shown}. Remove one of each."
+        )
+        raise DataRefused(message)
+
+
+def _question(prompt: records.Prompt) -> str:
+    return " ".join(message.content for message in prompt.messages if message.role == "user")
+
+
+def _count_personal_data(context: Context[Settings], seen: findings.Personal) -> None:
+    """Count texts with patterns of personal data, and list where they are.
+
+    Raises:
+        DataRefused: There are more than the settings allow.
+    """
+    context.measure("personal_data", seen.texts_with, unit="texts", n=seen.texts)
+    context.fact("personal_data_kinds", seen.kinds())
+    lines = "".join(json.dumps(place, ensure_ascii=False, sort_keys=True) + "\n" for place in seen.places)
+    (context.output("quarantine") / "personal_data.jsonl").write_text(lines, encoding="utf-8")
+    if seen.texts_with > context.config.max_personal_data * seen.texts:
+        shown = "; ".join(f"{place['table']} {place['id']}: {place['kind']}" for place in seen.places[:SHOWN])
+        message = (
+            f"{seen.texts_with} of {seen.texts} texts hold patterns of personal data, more than validate.max_personal_data = "
+            f"{context.config.max_personal_data} allows: {shown}. Remove or replace them."
+        )
+        raise DataRefused(message)
 
 
 def _check_files(folder: Path, version: dict[str, Any]) -> None:
@@ -150,24 +210,28 @@ def _measure(context: Context[Settings], tables: rows.Tables, results: list[dict
         context.measure(f"{table}_accepted", len(tables.accepted[table]), unit="rows", n=tables.rows[table])
         context.measure(f"{table}_quarantined", tables.turned_away(table), unit="rows", n=tables.rows[table])
     context.measure("expectations_met", sum(result["success"] for result in results), unit="expectations", n=len(results))
-    named = {comparison.annotator for comparison in tables.accepted["comparisons"]} - {None}
-    context.measure("annotators", len(named), unit="annotators")
+    context.measure("annotators", len(set(_column(tables, "comparisons", "annotator")) - {None}), unit="annotators")
 
 
 def _describe(context: Context[Settings], tables: rows.Tables, files: dict[str, dict[str, Any]]) -> None:
-    comparisons, prompts = tables.accepted["comparisons"], tables.accepted["prompts"]
     context.fact("table_files", {table: _file(context.output(table) / f"{table}.jsonl") for table in rows.ORDER})
-    context.fact("labels", _counted(comparison.label for comparison in comparisons))
-    context.fact("prompt_kinds", _counted(prompt.kind for prompt in prompts))
-    context.fact("splits", _counted(prompt.split for prompt in prompts))
-    context.fact("annotator_kinds", _counted(person.kind for person in tables.accepted["annotators"]))
-    context.fact("guidelines", sorted({comparison.guideline for comparison in comparisons} - {None}))
+    context.fact("labels", _counted(_column(tables, "comparisons", "label")))
+    context.fact("prompt_kinds", _counted(_column(tables, "prompts", "kind")))
+    context.fact("splits", _counted(_column(tables, "prompts", "split")))
+    context.fact("prompt_scripts", _counted(findings.script(_question(prompt)) for prompt in tables.prompts.values()))
+    context.fact("annotator_kinds", _counted(_column(tables, "annotators", "kind")))
+    context.fact("guidelines", sorted(set(_column(tables, "comparisons", "guideline")) - {None}))
     context.fact("guideline_digests", _digests(files, "guidelines/"))
     context.fact("licence_digests", _digests(files, "LICENSE", "LICENCE", "licenses/", "licences/"))
     context.fact("quarantine_rules", _counted(row["rule"] for row in tables.quarantined))
     for table, reason in OPTIONAL.items():
         if not tables.accepted[table]:
             context.gap(table, reason)
+
+
+def _column(tables: rows.Tables, table: str, name: str) -> list[Any]:
+    values: list[Any] = tables.accepted[table].columns.get(name, [])
+    return values
 
 
 def _file(path: Path) -> dict[str, Any]:

@@ -244,3 +244,101 @@ def test_accepted_rows_that_break_an_expectation_are_refused(
         "value_set train, holiday, found missing holiday. Mend the data, or change the expectation in "
         "components/validate/suites if the data is right."
     )
+
+
+FOX = "Tell me why the quick brown fox jumps over the lazy dog near the old river bank today"
+"""Eighteen words, sixteen threes. With another last word fifteen are shared: 15 / 17 = 0.882."""
+
+
+def _prompt(name: str, split: str, text: str) -> str:
+    row = {"id": name, "kind": "fact", "split": split, "messages": [{"role": "user", "content": text}], "truth": None}
+    return json.dumps(row)
+
+
+def test_prompts_that_are_nearly_the_same_in_two_splits_are_counted_and_listed(make: Make) -> None:
+    context = make(
+        damage=_append("prompts", _prompt("t1", "train", FOX), _prompt("e1", "evaluation", FOX.replace("today", "again")))
+    )
+
+    step.run(context)
+
+    lines = (context.output("quarantine") / "near_duplicates.jsonl").read_text().splitlines()
+    found = {row["prompt"]: row for row in map(json.loads, lines)}
+    assert [*found["e1"].values()] == ["t1", "train", "e1", 0.8824, "evaluation"]
+    assert context.measurements["near_duplicates"].value == len(lines)
+    assert "quick" not in "".join(lines)
+
+
+def test_too_many_prompts_that_are_nearly_the_same_are_refused(make: Make) -> None:
+    context = make(
+        damage=_append("prompts", _prompt("t1", "train", FOX), _prompt("e1", "evaluation", FOX.replace("today", "again"))),
+        max_near_duplicates=0.0,
+        near_duplicate=0.88,
+    )
+
+    with pytest.raises(DataRefused) as refused:
+        step.run(context)
+
+    assert re.match(
+        r"\d+ of \d+ prompts kept from training are nearly the same as one of another split, more than "
+        r"validate\.max_near_duplicates = 0\.0 allows: .*e1 \(evaluation\) and t1 \(train\).* Remove one of each\.$",
+        str(refused.value),
+    )
+
+
+SECRET = "ann.miller@mail-box.co.uk"
+
+
+def test_personal_data_are_counted_and_located_but_never_copied(make: Make) -> None:
+    """The text itself stays in its table; no fact, no measurement, no list and no page holds what was found in it."""
+    context = make(damage=_append("prompts", _prompt("t1", "train", f"Write to {SECRET} or +49 30 901820, will you?")))
+
+    step.run(context)
+
+    lines = (context.output("quarantine") / "personal_data.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in lines] == [
+        {"table": "prompts", "id": "t1", "part": 0, "kind": "email", "start": 9, "end": 34},
+        {"table": "prompts", "id": "t1", "part": 0, "kind": "telephone", "start": 38, "end": 51},
+    ]
+    assert context.measurements["personal_data"].value == 1
+    assert context.facts["personal_data_kinds"] == {"email": 1, "telephone": 1}
+    assert SECRET not in json.dumps([context.facts, context.gaps])
+    holding = [path for path in (context.scratch / "outputs").rglob("*") if path.is_file() and SECRET in path.read_text()]
+    assert [path.name for path in holding] == ["prompts.jsonl"]
+
+
+def test_too_much_personal_data_is_refused_without_naming_it(make: Make) -> None:
+    context = make(damage=_append("prompts", _prompt("t1", "train", f"Write to {SECRET}.")), max_personal_data=0.0)
+
+    with pytest.raises(DataRefused) as refused:
+        step.run(context)
+
+    assert re.fullmatch(
+        r"1 of \d+ texts hold patterns of personal data, more than validate\.max_personal_data = 0\.0 allows: prompts t1: "
+        r"email\. Remove or replace them\.",
+        str(refused.value),
+    )
+
+
+def test_the_script_of_prompts_is_told(make: Make) -> None:
+    context = make(damage=_append("prompts", _prompt("t1", "train", "\u041f\u043e\u0447\u0435\u043c\u0443 yes?")))
+
+    step.run(context)
+
+    assert context.facts["prompt_scripts"]["cyrillic"] == 1
+    assert set(context.facts["prompt_scripts"]) == {"cyrillic", "latin"}
+
+
+def test_rows_written_as_they_come_make_the_same_frame_as_a_list(tmp_path: Path, world: Path) -> None:
+    """The step keeps columns in place of records; suites see the same table."""
+    from components.validate import rows
+    from components.validate.accepted import Accepted
+
+    streamed = {table: Accepted(tmp_path / f"{table}.jsonl") for table in rows.ORDER}
+    listed = rows.judge(world, max_characters=100_000)
+    rows.judge(world, max_characters=100_000, accepted=streamed)
+
+    for table in rows.ORDER:
+        streamed[table].close()
+        assert expectations.frame(streamed[table]).equals(expectations.frame(listed.accepted[table])), table
+        assert (tmp_path / f"{table}.jsonl").read_bytes() == (world / f"{table}.jsonl").read_bytes()

@@ -64,6 +64,7 @@ ALIGN: tuple[Step, ...] = (
         "validate",
         reads=("data_version",),
         writes=("corpus", "demonstrations", "comparisons", "golden", "prompts", "annotators", "quarantine", "data_docs"),
+        compares=("comparisons", "prompts"),
     ),
     Step(
         "annotators",

@@ -3,10 +3,11 @@
 Reads:   data_version (which files, by digest); from outside: the data folder that it names
 Writes:  corpus, demonstrations, comparisons, golden, prompts, annotators (accepted rows), quarantine (every other row with
          its rule and reason; near_duplicates.jsonl and personal_data.jsonl say where such were found), data_docs (Great
-         Expectations' results as pages)
+         Expectations' results as pages; drift.json: how the data differ from the last released version)
 Refuses: files that changed since `start`; a share of quarantined rows, of near-duplicate prompts or of texts with personal
-         data above its limit; accepted rows that break an expectation of suites/*.json
-Read in this order: config.py, step.py, rows.py, accepted.py, findings.py, personal.py, similar.py, expectations.py, pages.py
+         data above its limit; accepted rows that break an expectation of suites/*.json; drift beyond its limit
+Read in this order: config.py, step.py, rows.py, accepted.py, findings.py, personal.py, similar.py, drift.py, expectations.py,
+pages.py
 
 Rows are judged one by one (rows.py), tables as a whole (suites). In = accepted + quarantined, for every table.
 What it does not cover: whether what is said in the rows is true, or whether annotators can be trusted.

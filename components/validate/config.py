@@ -28,5 +28,12 @@ class Settings(Section):
     """Largest share of texts that may hold a pattern of personal data before the data is refused; 1 only counts and lists
     them. [fraction]"""
 
+    drift_warns: float = Field(0.1, gt=0, le=100)
+    """Difference of a feature from the last released data version, as population stability index, beyond which it is
+    reported as drifted. 0.1 is the usual limit for some, 0.25 for much. [PSI]"""
+
+    drift_refuses: float = Field(100.0, gt=0, le=100)
+    """The same, beyond which the data is refused; 100 never refuses. [PSI]"""
+
     max_characters: int = Field(100_000, ge=100, le=1_000_000)
     """Longest text of one message or response. [characters]"""

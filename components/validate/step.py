@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from components import records
 from components.errors import DataRefused
 from components.provenance import file_digest
-from components.validate import expectations, findings, rows, similar
+from components.validate import drift, expectations, findings, rows, similar
 from components.validate.accepted import Accepted
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ TARGET = "target_population.json"
 """Declared shares of groups in the population that annotators should stand for: attribute → value → share."""
 DECISIONS = "decisions.jsonl"
 """What people decided about annotators."""
+NO_EARLIER = "no earlier version of the data was released, so there is nothing to compare with"
 OPTIONAL = {
     "golden": "the source has no pairs of which the better one is known",
     "annotators": "the source does not say who the annotators are",
@@ -52,6 +53,7 @@ def run(context: Context[Settings]) -> None:
     if (folder / DECISIONS).is_file():
         records.write(context.output("annotators") / DECISIONS, records.read(folder / DECISIONS, records.Decision))
     _write_quarantine(context, tables)
+    _compare(context)
     _measure(context, tables, results)
     _describe(context, tables, version["files"])
 
@@ -86,6 +88,41 @@ def _look_for_leaks(context: Context[Settings], tables: rows.Tables) -> None:
         message = (
             f"{len(found)} of {apart} prompts kept from training are nearly the same as one of another split, more than "
             f"validate.max_near_duplicates = {context.config.max_near_duplicates} allows: {shown}. Remove one of each."
+        )
+        raise DataRefused(message)
+
+
+def _compare(context: Context[Settings]) -> None:
+    """Compare with the last released data version.
+
+    Raises:
+        DataRefused: A feature differs more than the settings allow.
+    """
+    missing = [table for table in drift.TABLES if context.reference and table not in context.reference.paths]
+    if context.reference is None or missing:
+        reason = f"{', '.join(missing)} of the last released version were withdrawn since" if missing else NO_EARLIER
+        for name in ("drift", "drift_compared_with"):
+            context.gap(name, reason)
+        return
+    now = {table: context.output(table) / f"{table}.jsonl" for table in drift.TABLES}
+    then = {table: context.reference.paths[table] / f"{table}.jsonl" for table in drift.TABLES}
+    found = drift.compare(now, then)
+    about = {"pipeline_run": context.reference.pipeline_run, **context.reference.digests}
+    _write_json(context.output("data_docs") / "drift.json", {"compared_with": about, "psi": found})
+    drifted = sorted(
+        (name for name, value in found.items() if value > context.config.drift_warns), key=lambda name: -found[name]
+    )
+    context.fact("drift", found)
+    context.fact("drift_compared_with", about)
+    context.fact("drifted", drifted)
+    context.measure("drifted", len(drifted), unit="features", n=len(found))
+    beyond = [name for name in drifted if found[name] > context.config.drift_refuses]
+    if beyond:
+        shown = ", ".join(f"{name} {found[name]}" for name in beyond)
+        message = (
+            f"The data differ from those of the pipeline run {about['pipeline_run']!r}, the last released, by more than "
+            f"validate.drift_refuses = {context.config.drift_refuses} (PSI): {shown}. If the change is meant, raise the limit "
+            "for this run; else mend the data."
         )
         raise DataRefused(message)
 

@@ -9,7 +9,7 @@ import pytest
 
 from components import quiet
 from components.catalog import STEPS
-from components.context import Context
+from components.context import Context, Reference
 from components.errors import DataRefused
 from components.provenance import file_digest, folder_digest
 from components.testbed.folder import write_world
@@ -92,7 +92,7 @@ def test_good_data_is_published_as_it_is_with_pages_and_counts(make: Make, world
     # printf 'Be honest.\n' | sha256sum
     digest = "sha256:687ba039c1becab16282824647c7df026d64b064808c7a5bd45d26b4cb3be6d6"
     assert context.facts["guideline_digests"] == {"guidelines/v1.md": digest}
-    assert context.gaps == {}
+    assert set(context.gaps) == {"drift", "drift_compared_with"}, "nothing was released before"
 
 
 def test_the_same_data_gives_the_same_bytes_pages_included(make: Make) -> None:
@@ -222,6 +222,7 @@ def test_a_source_without_golden_pairs_and_annotators_leaves_gaps(make: Make) ->
     assert context.gaps == {
         "golden": "the source has no pairs of which the better one is known",
         "annotators": "the source does not say who the annotators are",
+        **dict.fromkeys(("drift", "drift_compared_with"), step.NO_EARLIER),
     }
     assert (context.output("golden") / "golden.jsonl").read_text() == ""
 
@@ -318,6 +319,68 @@ def test_too_much_personal_data_is_refused_without_naming_it(make: Make) -> None
         r"email\. Remove or replace them\.",
         str(refused.value),
     )
+
+
+def _after(context: Context[Settings], before: Context[Settings]) -> Context[Settings]:
+    paths = {table: before.output(table) for table in ("comparisons", "prompts")}
+    context.reference = Reference("run-before", paths, {table: folder_digest(path) for table, path in paths.items()})
+    return context
+
+
+def _all_ties(data: Path) -> None:
+    path = data / "comparisons.jsonl"
+    path.write_text(re.sub(r'"label": "(first|second)"', '"label": "tie"', path.read_text()))
+
+
+def test_the_first_version_is_compared_with_nothing_and_says_so(make: Make) -> None:
+    context = make()
+
+    step.run(context)
+
+    assert context.gaps["drift"] == "no earlier version of the data was released, so there is nothing to compare with"
+    assert "drifted" not in context.measurements
+
+
+def test_drift_is_reported_beside_the_version_it_was_measured_against(make: Make) -> None:
+    before = make("before")
+    step.run(before)
+    now = make("now", damage=_all_ties)
+
+    step.run(_after(now, before))
+
+    assert now.facts["drifted"] == ["comparisons_label"]
+    assert (now.measurements["drifted"].value, now.measurements["drifted"].n) == (1, len(now.facts["drift"]))
+    assert now.facts["drift_compared_with"]["pipeline_run"] == "run-before"
+    assert now.facts["drift_compared_with"]["prompts"] == folder_digest(before.output("prompts"))
+    report = json.loads((now.output("data_docs") / "drift.json").read_text())
+    assert report["psi"] == now.facts["drift"]
+    assert report["psi"]["prompts_kind"] == 0.0
+
+
+def test_drift_beyond_the_limit_is_refused(make: Make) -> None:
+    before = make("before")
+    step.run(before)
+    now = make("now", damage=_all_ties, drift_refuses=0.5)
+
+    with pytest.raises(DataRefused) as refused:
+        step.run(_after(now, before))
+
+    assert re.fullmatch(
+        r"The data differ from those of the pipeline run 'run-before', the last released, by more than "
+        r"validate\.drift_refuses = 0\.5 \(PSI\): comparisons_label \d+\.\d+\. If the change is meant, raise the limit for "
+        r"this run; else mend the "
+        r"data\.",
+        str(refused.value),
+    )
+
+
+def test_labels_that_were_withdrawn_are_a_gap(make: Make) -> None:
+    context = make()
+    context.reference = Reference("run-before", {}, {})
+
+    step.run(context)
+
+    assert context.gaps["drift"] == "comparisons, prompts of the last released version were withdrawn since"
 
 
 def test_the_script_of_prompts_is_told(make: Make) -> None:

@@ -25,14 +25,13 @@ from typing import TYPE_CHECKING, Any
 
 from components import config as settings
 from components import history
-from components.context import Context
+from components.context import Context, Published
 from components.errors import TryAgain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from components.catalog import Step
-    from components.context import Published
 
 PATIENCE_SECONDS = 20.0
 """How long a rank that lost another waits to be stopped by the launcher, so that the first failure's exit code counts."""
@@ -143,7 +142,6 @@ def follow(step: Step, pipeline_run: str) -> None:
 
 def _fetch(folder: Path, inputs: Mapping[str, Any]) -> None:
     """Get the inputs to a machine that rank 0 is not on: a folder of links, by name."""
-    from components.context import Published  # noqa: PLC0415  (beside the next)
     from components.lineage import Lineage  # noqa: PLC0415  (1 to 4 s import)
 
     lineage = Lineage(os.environ["MLFLOW_TRACKING_URI"], artifacts=os.environ.get("PLUMBLINE_ARTIFACTS"))

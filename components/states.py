@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
     from components.catalog import Step
     from components.config import Config
-    from components.lineage import Lineage, Published
+    from components.context import Published
+    from components.lineage import Lineage
 
 TAG = "plumbline.state"
 WHY = {

@@ -35,6 +35,10 @@ class Settings(Section):
     minibatch: int = Field(64, ge=1, le=65_536)
     """Answers in one optimiser step. [answers]"""
 
+    micro_batch: int = Field(0, ge=0, le=65_536)
+    """Answers that the model reads at once; gradients add up to those of the whole minibatch, exactly. 0: all of them.
+    Lower it where memory is short. [answers]"""
+
     learning_rate: float = Field(1e-3, gt=0, le=1)
     """Of the policy's adapter: linear warm-up, then linear towards zero."""
 
@@ -49,6 +53,12 @@ class Settings(Section):
 
     kl_coef: float = Field(0.05, ge=0, le=1000)
     """Reward removed per nat of KL to the SFT policy. [1/nat] docs/ppo.md, choice 7."""
+
+    kl_target: float = Field(0.0, ge=0, le=1000)
+    """KL of an answer that `kl_coef` is steered to, update by update; 0 leaves `kl_coef` fixed. [nats]"""
+
+    kl_horizon: float = Field(2000.0, gt=0, le=1_000_000_000)
+    """Answers in which a steered `kl_coef` changes by a fifth at most. [answers]"""
 
     kl_estimator: Literal["k1", "k3"] = "k1"
     """Estimator of the KL penalty; both are recorded. http://joschu.net/blog/kl-approx.html"""

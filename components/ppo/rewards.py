@@ -74,3 +74,23 @@ def token_rewards(scores: Tensor, kl: Tensor, is_response: Tensor, *, kl_coef: f
     rows = torch.arange(len(scores), device=scores.device)
     rewards[rows, lengths - 1] += scores
     return rewards
+
+
+def steered(kl_coef: float, kl_nats: float, *, target: float, answers: int, horizon: float) -> float:
+    """The KL coefficient after an update whose answers had a KL of `kl_nats` each.
+
+        β' = β (1 + clip(KL / target - 1, -0.2, 0.2) n / horizon)
+
+    Args:
+        kl_coef: β. [reward/nat]
+        kl_nats: Mean KL to the SFT policy, summed over an answer's tokens. [nat]
+        target: What it is to be. 0: β stays as it is. [nat]
+        answers: n, answers of the update.
+        horizon: Answers in which β changes by a fifth at most.
+
+    Source: Ziegler et al. 2019, https://arxiv.org/abs/1909.08593, section 2.2.
+    """
+    if target == 0:
+        return kl_coef
+    error = min(max(kl_nats / target - 1, -0.2), 0.2)
+    return kl_coef * (1 + error * answers / horizon)

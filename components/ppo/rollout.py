@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from components.ppo.share import Share
+
 
 SIZES = 8
 """Finished sequences leave an eighth of the batch at a time: moving the rest costs, and so does a size never seen before."""
@@ -140,3 +142,22 @@ def sample(
     logprobs, entropies = ((part * is_response)[cut].to(kind) for part in (logprobs, entropies))
     said = torch.where(is_response, responses, pad)
     return Rollout(tokens, is_prompt, said[cut], is_response[cut], logprobs, entropies, has_eos)
+
+
+def together(mine: Rollout, prompts: Sequence[Sequence[int]], rows: Tensor, *, share: Share, longest: int, pad: int) -> Rollout:
+    """The answers of all processes to all prompts; `mine` are those at `rows`, and none is longer than `longest`."""
+    if share.ranks == 1:
+        return mine
+    device, shape = mine.responses.device, (len(prompts), longest)
+    tokens, is_prompt = (part.to(device) for part in left_padded(prompts, pad=pad))
+    is_response = share.whole(mine.is_response.int(), rows, shape).bool()
+    cut = slice(None), slice(int(is_response.sum(dim=1).max()))
+    return Rollout(
+        tokens,
+        is_prompt,
+        torch.where(is_response, share.whole(mine.responses, rows, shape), pad)[cut],
+        is_response[cut],
+        share.whole(mine.logprobs, rows, shape)[cut],
+        share.whole(mine.entropies, rows, shape)[cut],
+        share.whole(mine.has_eos.int(), rows, shape[:1]).bool(),
+    )

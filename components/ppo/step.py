@@ -19,6 +19,7 @@ from components.alignment import Settings as Alignment
 from components.errors import DataRefused
 from components.ppo import actors as acting
 from components.ppo import monitor, rewards, rollout, update
+from components.ppo.share import ALONE, Share
 from components.ppo.watch import Watch
 
 METHODS = {"ppo": "proximal policy optimization (PPO)", "dpo": "direct preference optimization (DPO)"}
@@ -118,11 +119,15 @@ def _train(context: Context[Settings], actors: Actors, prompts: Prompts) -> dict
             group["lr"] = group["peak"] * _schedule(done, settings)
         chosen = _draw(prompts, settings.rollouts, at=done, context=context)
         answers = _answers(context, actors, chosen, adapter=acting.POLICY, purpose=f"sample {done}")
-        experience = update.appraise(actors, answers, settings, kl_coef=watch.kl_coef)
+        experience = update.appraise(actors, answers, settings, kl_coef=watch.kl_coef, share=_share(context))
         moved = update.improve(actors, experience, settings, optimizer=optimizer, seed=_seed(context, f"improve {done}"))
         tokens["sampled"] += int(answers.is_response.sum())
         tokens["read"] += int(answers.is_prompt.sum()) + int(answers.is_response.sum())
-        context.track(done + 1, **experience.metrics, **moved)
+        context.track(done + 1, **experience.metrics, **moved, kl_coef=watch.kl_coef)
+        kl_nats = experience.metrics["kl_k1_nats"]
+        watch.kl_coef = rewards.steered(
+            watch.kl_coef, kl_nats, target=settings.kl_target, answers=settings.rollouts, horizon=settings.kl_horizon
+        )
         context.progress(done + 1, settings.updates, _note(experience.metrics))
         if (done + 1) % settings.checkpoint_every == 0:
             reached = {"done": done + 1, "tokens": tokens, "series": context.series, "watch": asdict(watch)}
@@ -190,15 +195,23 @@ def _answers(context: Context[Settings], actors: Actors, prompts: Prompts, *, ad
     settings = context.config
     shape = (len(prompts), settings.max_new_tokens)
     uniforms = torch.rand(shape, dtype=torch.float64, generator=_generator(context, purpose))
+    share = _share(context) if len(prompts) >= context.ranks else ALONE
+    rows = share.of(torch.arange(len(prompts)))
     with actors.acting(adapter) as model:
-        return rollout.sample(
+        mine = rollout.sample(
             model,
-            prompts,
-            uniforms=uniforms,
+            [prompts[int(row)] for row in rows],
+            uniforms=uniforms[rows],
             temperature=settings.temperature,
             eos=int(actors.tokenizer.eos_token_id),
             pad=int(actors.tokenizer.pad_token_id),
         )
+    pad = int(actors.tokenizer.pad_token_id)
+    return rollout.together(mine, prompts, rows, share=share, longest=shape[1], pad=pad)
+
+
+def _share(context: Context[Settings]) -> Share:
+    return Share(context.rank, context.ranks)
 
 
 def _measure(context: Context[Settings], actors: Actors, prompts: Prompts) -> None:

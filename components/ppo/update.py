@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from components.errors import ModelRefused
+from components.errors import ConfigRefused, ModelRefused
 from components.ppo import actors as acting
 from components.ppo import losses, rewards
 from components.ppo.advantages import gae, whiten
+from components.ppo.share import ALONE, Share
 from components.sequences import at_least_float32, spread, token_logprobs
 
 if TYPE_CHECKING:
@@ -24,13 +25,17 @@ if TYPE_CHECKING:
     from components.ppo.rollout import Rollout
 
 
+METRICS = ("policy_loss", "value_loss", "clip_fraction", "approx_kl_nats")
+"""What `improve` says about its passes, averaged over response tokens."""
+
+
 @dataclass(frozen=True)
 class Experience:
     """A batch of answers and what they were worth."""
 
     rollout: Rollout
     states: Tensor
-    """(B, T, H) what the value head reads."""
+    """(B, T, H) what the value head reads, of the answers that are this process's."""
     values: Tensor
     """(B, T) values when the answers were sampled. [reward]"""
     returns: Tensor
@@ -38,6 +43,8 @@ class Experience:
     advantages: Tensor
     """(B, T) whitened over the response tokens of the batch."""
     metrics: dict[str, float]
+    share: Share = ALONE
+    """Whose answers `states` holds; all else is of all answers."""
 
 
 def optimizer_of(actors: Actors, settings: Settings) -> torch.optim.Optimizer:
@@ -50,19 +57,22 @@ def optimizer_of(actors: Actors, settings: Settings) -> torch.optim.Optimizer:
 
 
 @torch.no_grad()
-def appraise(actors: Actors, rollout: Rollout, settings: Settings, *, kl_coef: float) -> Experience:
+def appraise(actors: Actors, rollout: Rollout, settings: Settings, *, kl_coef: float, share: Share = ALONE) -> Experience:
     """Score the answers, charge them for their distance to the reference, and estimate advantages.
 
     Raises:
         ModelRefused: A score is not finite.
     """
-    raw, states = acting.judged(actors, rollout, actors.reward)
+    rows = share.of(torch.arange(len(rollout.responses), device=rollout.responses.device))
+    mine = rollout if share.ranks == 1 else rollout.rows(rows)
+    own_raw, states = acting.judged(actors, mine, actors.reward)
+    raw = share.whole(own_raw, rows, (len(rollout.responses),))
     is_response = rollout.is_response
     scores = rewards.normalised(raw, mean=actors.reward.card.mean, std=actors.reward.card.std, clip=settings.reward_clip)
     paid = rewards.with_eos_penalty(scores, rollout.has_eos, penalty=settings.eos_penalty)
-    kl = divergence(actors, rollout, settings)
+    kl = {name: share.whole(part, rows, is_response.shape) for name, part in divergence(actors, mine, settings).items()}
     each = rewards.token_rewards(paid, kl[settings.kl_estimator], is_response, kl_coef=kl_coef)
-    values = actors.value_head(states) * is_response
+    values = share.whole(actors.value_head(states) * mine.is_response, rows, is_response.shape)
     advantages = gae(each, values, discount=settings.discount, gae_lambda=settings.gae_lambda)
     return Experience(
         rollout,
@@ -79,6 +89,7 @@ def appraise(actors: Actors, rollout: Rollout, settings: Settings, *, kl_coef: f
             "response_tokens": float(is_response.sum(dim=1).float().mean()),
             "share_without_eos": float((~rollout.has_eos).float().mean()),
         },
+        share,
     )
 
 
@@ -99,16 +110,79 @@ def improve(
 
     Raises:
         ModelRefused: The loss is not finite.
+        ConfigRefused: Memory is short. The message has the `micro_batch` that fits.
     """
     found: list[dict[str, float]] = []
     shuffle = torch.Generator().manual_seed(seed)
     with actors.acting(acting.POLICY):
         for _ in range(settings.epochs):
             for rows in torch.randperm(len(experience.values), generator=shuffle).split(settings.minibatch):
-                loss, metrics = _loss(actors, experience, rows.to(experience.values.device), settings)
-                _descend(loss, optimizer, settings.gradient_clip)
-                found.append(metrics)
+                found.append(_within_memory(actors, experience, rows.to(experience.values.device), settings))
+                experience.share.add_gradients(actors.trainable().values())
+                _descend(optimizer, settings.gradient_clip)
     return {name: sum(metrics[name] for metrics in found) / len(found) for name in found[0]}
+
+
+def _within_memory(actors: Actors, experience: Experience, rows: Tensor, settings: Settings) -> dict[str, float]:
+    try:
+        return _accumulate(actors, experience, rows, settings)
+    except RuntimeError as error:
+        if not _is_short_of_memory(error):
+            raise
+    # Only here is the memory of what failed free again.
+    answers = settings.micro_batch or len(rows)
+    fitting = _fitting(actors, experience, rows, settings)
+    longest = int((experience.rollout.is_prompt.sum(dim=1) + experience.rollout.is_response.sum(dim=1)).max())
+    remedy = (
+        f"Set ppo.micro_batch to {fitting}, which was tried and fits; the gradient stays the same."
+        if fitting
+        else "Not even one fits: lower ppo.max_new_tokens, or give shorter prompts or a smaller base model."
+    )
+    message = f"A pass over {answers} answers of up to {longest} tokens with their prompts does not fit into memory. {remedy}"
+    raise ConfigRefused(message)
+
+
+def _fitting(actors: Actors, experience: Experience, rows: Tensor, settings: Settings) -> int:
+    """The most answers, of one half, one quarter and so on, whose pass there and back fits into memory."""
+    mine = experience.share.of(rows)
+    size = (settings.micro_batch or len(mine)) // 2
+    while size:
+        try:
+            _loss(actors, experience, mine[:size], settings)[0].backward()
+        except RuntimeError as error:
+            if not _is_short_of_memory(error):
+                raise
+            size //= 2
+        else:
+            return size
+    return 0
+
+
+def _is_short_of_memory(error: RuntimeError) -> bool:
+    """PyTorch has a class for it on a GPU, and only words on a CPU."""
+    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
+
+
+def _accumulate(actors: Actors, experience: Experience, rows: Tensor, settings: Settings) -> dict[str, float]:
+    """Add up the gradient of the minibatch's loss, and its metrics, over passes of `micro_batch` answers.
+
+    Averages are over the response tokens of the minibatch, so a pass weighs as much as it has of them: the sum is exact
+    however lengths differ. Processes add up what each found for its own answers.
+    """
+    tokens = experience.rollout.is_response[rows].sum()
+    mine = experience.share.of(rows)
+    total = dict.fromkeys(METRICS, 0.0)
+    for part in mine.split(settings.micro_batch or max(1, len(mine))):
+        if not len(part):
+            continue
+        weight = float(experience.rollout.is_response[part].sum() / tokens)
+        loss, metrics = _loss(actors, experience, part, settings)
+        if not bool(torch.isfinite(loss)):
+            message = f"The PPO loss became {loss.item()}. Run `ppo` again with a lower ppo.learning_rate."
+            raise ModelRefused(message)
+        (loss * weight).backward()
+        total = {name: total[name] + weight * value for name, value in metrics.items()}
+    return experience.share.added(total)
 
 
 def _loss(actors: Actors, experience: Experience, rows: Tensor, settings: Settings) -> tuple[Tensor, dict[str, float]]:
@@ -123,7 +197,7 @@ def _loss(actors: Actors, experience: Experience, rows: Tensor, settings: Settin
     policy, clipped = losses.policy_loss(
         logprobs, rollout.logprobs, advantages=advantages, is_response=is_response, clip_range=settings.clip_range
     )
-    values = actors.value_head(experience.states[rows, : is_response.shape[1]])
+    values = actors.value_head(experience.states[rows // experience.share.ranks, : is_response.shape[1]])
     value = losses.value_loss(
         values, old_values, returns=returns, is_response=is_response, clip_range=settings.value_clip_range
     )
@@ -140,11 +214,7 @@ def _loss(actors: Actors, experience: Experience, rows: Tensor, settings: Settin
     return policy + value - settings.entropy_coef * entropy, metrics
 
 
-def _descend(loss: Tensor, optimizer: torch.optim.Optimizer, gradient_clip: float) -> None:
-    if not bool(torch.isfinite(loss)):
-        message = f"The PPO loss became {loss.item()}. Run `ppo` again with a lower ppo.learning_rate."
-        raise ModelRefused(message)
-    loss.backward()
+def _descend(optimizer: torch.optim.Optimizer, gradient_clip: float) -> None:
     for group in optimizer.param_groups:
         torch.nn.utils.clip_grad_norm_(group["params"], gradient_clip)
     optimizer.step()

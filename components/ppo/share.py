@@ -1,0 +1,63 @@
+"""The share of the answers that is one process's, and how shares come together. Alone, everything is.
+
+Answer i belongs to process i mod n (`components/ranks.py` starts them). Gradients are added up, so that n processes take the
+same optimiser steps as one, but for the order of sums. What every process needs of the others are numbers by token, never
+states of the model.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import distributed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Share:
+    """One of `ranks` processes."""
+
+    rank: int = 0
+    ranks: int = 1
+
+    def of(self, rows: Tensor) -> Tensor:
+        """Those of the answers that are this process's; (n,) indices to (m,)."""
+        return rows if self.ranks == 1 else rows[rows % self.ranks == self.rank]
+
+    def whole(self, mine: Tensor, rows: Tensor, shape: tuple[int, ...]) -> Tensor:
+        """A tensor of this shape with everybody's answers, 0 where an answer has less. `mine` are those at `rows`."""
+        if self.ranks == 1:
+            return mine
+        found = mine.new_zeros(shape)
+        found[(rows, *(slice(size) for size in mine.shape[1:]))] = mine
+        distributed.all_reduce(found)
+        return found
+
+    def add_gradients(self, parameters: Iterable[Tensor]) -> None:
+        """Put the sum of everybody's gradients in place of this process's."""
+        if self.ranks == 1:
+            return
+        trained = list(parameters)
+        for each in trained:
+            each.grad = torch.zeros_like(each) if each.grad is None else each.grad
+        together = torch.cat([each.grad.flatten() for each in trained if each.grad is not None])
+        distributed.all_reduce(together)
+        for each, grad in zip(trained, together.split([each.numel() for each in trained]), strict=True):
+            each.grad = grad.view_as(each).clone()
+
+    def added(self, numbers: Mapping[str, float]) -> dict[str, float]:
+        """The sums of everybody's numbers, by name."""
+        if self.ranks == 1:
+            return dict(numbers)
+        together = torch.tensor(list(numbers.values()), dtype=torch.float64)
+        distributed.all_reduce(together)
+        return dict(zip(numbers, together.tolist(), strict=True))
+
+
+ALONE = Share()

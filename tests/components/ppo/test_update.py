@@ -1,0 +1,194 @@
+"""One update: gradients add up exactly, processes share the work, and what can't work is refused."""
+
+from __future__ import annotations
+
+import json
+import math
+import multiprocessing
+import shutil
+import socket
+
+import pytest
+import torch
+from torch import distributed
+
+from components import models, records
+from components.catalog import STEPS
+from components.context import Context
+from components.errors import ConfigRefused, ModelRefused
+from components.ppo import actors as acting
+from components.ppo import rollout, step, update
+from components.ppo.config import Settings
+from components.ppo.rewards import steered
+
+SMALL = {"updates": 3, "rollouts": 6, "minibatch": 4, "max_new_tokens": 8, "value_hidden": 8, "judged_prompts": 5}
+UNEVEN = [[5, 9], [7, 8, 6], [4], [11, 12, 13, 14], [21, 6]]
+
+
+def _experience(inputs, settings):
+    """Answers of the policy, cut to 8, 3, 1, 5 and 2 tokens."""
+    actors = acting.load(inputs, base_digest="", settings=settings)
+    with actors.acting(acting.POLICY) as model:
+        uniforms = torch.rand((5, 8), dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+        answers = rollout.sample(model, UNEVEN, uniforms=uniforms, temperature=1.0, eos=1, pad=0)
+    tokens = answers.responses.shape[1]
+    kept = answers.is_response & (torch.arange(tokens) < torch.tensor([8, 3, 1, 5, 2])[:, None])
+    cut = {"is_response": kept} | {name: getattr(answers, name) * kept for name in ("responses", "logprobs", "entropies")}
+    answers = rollout.Rollout(**(vars(answers) | cut))
+    return actors, update.appraise(actors, answers, settings, kl_coef=0.1)
+
+
+@pytest.mark.parametrize("micro_batch", [1, 2, 3])
+def test_gradients_of_passes_add_up_to_that_of_the_minibatch(tiny_models, micro_batch):
+    """Answers have different lengths, so a mean of the passes' means would differ."""
+    whole = Settings(**SMALL)
+    actors, experience = _experience(tiny_models, whole)
+    assert len(set(experience.rollout.is_response.sum(dim=1).tolist())) > 3
+    found = []
+    for settings in (whole, Settings(**SMALL, micro_batch=micro_batch)):
+        with actors.acting(acting.POLICY):
+            metrics = update._accumulate(actors, experience, torch.arange(5), settings)
+        found.append((metrics, [value.grad.clone() for value in actors.trainable().values()]))
+        for value in actors.trainable().values():
+            value.grad = None
+
+    assert found[1][0] == pytest.approx(found[0][0], rel=1e-4, abs=1e-6)
+    for one, two in zip(found[0][1], found[1][1], strict=True):
+        torch.testing.assert_close(one, two, atol=1e-5, rtol=1e-3)
+
+
+def test_a_batch_of_equal_rewards_moves_nothing_but_the_value_head(tiny_models, monkeypatch):
+    """Every answer is worth 2, with no KL and no penalty: once the values are 2, no token is better than another."""
+    judged = acting.judged
+
+    def equal(*given):
+        scores, states = judged(*given)
+        return torch.full_like(scores, 2.0), states
+
+    monkeypatch.setattr(acting, "judged", equal)
+    settings = Settings(**SMALL, eos_penalty=0.0, gae_lambda=1.0)
+
+    actors, experience = _experience(tiny_models, settings)
+
+    card = actors.reward.card
+    assert experience.advantages.isfinite().all()
+    assert experience.advantages.abs().max() < 0.01, "the value head starts at 0, so every token's advantage is the same"
+    assert experience.metrics["reward"] == pytest.approx((2.0 - card.mean) / card.std)
+
+
+def test_the_kl_coefficient_is_steered_to_its_target():
+    """β 0.5, 64 of 320 answers: KL 10 % too high, 0.5 (1 + 0.1 / 5); far too high or low, a fifth of a fifth."""
+    assert steered(0.5, 3.3, target=3.0, answers=64, horizon=320) == pytest.approx(0.51)
+    assert steered(0.5, 30.0, target=3.0, answers=64, horizon=320) == pytest.approx(0.52)
+    assert steered(0.5, 0.1, target=3.0, answers=64, horizon=320) == pytest.approx(0.48)
+    assert steered(0.5, 30.0, target=0.0, answers=64, horizon=320) == 0.5
+
+
+@pytest.fixture
+def prompts(tmp_path):
+    table = [
+        records.Prompt(id=f"p{row}", kind="fact", split="train", messages=[records.Message(role="user", content=text)])
+        for row, text in enumerate(["Is the sky blue?", "Is it red?", "No, is the sky red?", "Is it?", "Yes?"])
+    ]
+    records.write(tmp_path / "prompts" / "prompts.jsonl", table)
+    return tmp_path / "prompts"
+
+
+def _context(inputs, folder, *, rank=0, ranks=1, **settings):
+    return Context(
+        step=STEPS["ppo"],
+        config=Settings(**(SMALL | settings)),
+        seed=5,
+        inputs=inputs,
+        scratch=folder / f"scratch-{rank}",
+        checkpoints=folder / "checkpoints",
+        input_digests={"base_model": "sha256:b"},
+        rank=rank,
+        ranks=ranks,
+    )
+
+
+def _work(inputs, folder, rank, port):
+    """One of two processes."""
+    torch.set_num_threads(1)
+    distributed.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+    context = _context(inputs, folder, rank=rank, ranks=2)
+    step.run(context)
+    (folder / f"series-{rank}.json").write_text(json.dumps(context.series))
+
+
+def test_two_processes_take_the_steps_of_one(tiny_models, prompts, tmp_path):
+    inputs = tiny_models | {"prompts": prompts}
+    alone = _context(inputs, tmp_path / "alone")
+    step.run(alone)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+
+    fork = multiprocessing.get_context("fork")
+    processes = [fork.Process(target=_work, args=(inputs, tmp_path, rank, port)) for rank in (0, 1)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(300)
+
+    assert [process.exitcode for process in processes] == [0, 0]
+    for rank in (0, 1):
+        series = json.loads((tmp_path / f"series-{rank}.json").read_text())
+        assert len(series) == len(alone.series)
+        for (at, found), (when, expected) in zip(series, alone.series, strict=True):
+            assert at == when
+            assert found == pytest.approx(expected, rel=1e-3, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("room", "remedy"),
+    [
+        (2, "Set ppo.micro_batch to 2, which was tried and fits; the gradient stays the same."),
+        (0, "Not even one fits: lower ppo.max_new_tokens, or give shorter prompts or a smaller base model."),
+    ],
+)
+def test_too_little_memory_is_refused_with_the_size_that_fits(tiny_models, monkeypatch, room, remedy):
+    """Passes over more answers than there is room for fail as PyTorch's CPU allocator does."""
+    settings = Settings(**SMALL)
+    actors, experience = _experience(tiny_models, settings)
+    loss = update._loss
+
+    def short(actors, experience, rows, settings):
+        if len(rows) > room:
+            torch.empty(1 << 60, dtype=torch.uint8)
+        return loss(actors, experience, rows, settings)
+
+    monkeypatch.setattr(update, "_loss", short)
+    with pytest.raises(ConfigRefused) as refusal:
+        update.improve(actors, experience, settings, optimizer=update.optimizer_of(actors, settings), seed=1)
+
+    longest = int((experience.rollout.is_prompt.sum(dim=1) + experience.rollout.is_response.sum(dim=1)).max())
+    assert str(refusal.value) == (
+        f"A pass over 4 answers of up to {longest} tokens with their prompts does not fit into memory. {remedy}"
+    )
+
+
+def test_a_tokenizer_that_says_more_than_the_model_knows_is_refused(tiny_models, tmp_path):
+    inputs = {name: shutil.copytree(path, tmp_path / name) for name, path in tiny_models.items()}
+    for card in tmp_path.glob("*/reward.json"):
+        card.write_text(json.dumps(json.loads(card.read_text()) | {"tokenizer_digest": ""}))
+    known = json.loads((inputs["base_model"] / "config.json").read_text())["vocab_size"]
+    tokenizer = models.load_tokenizer(inputs["base_model"])
+    tokenizer.add_tokens([f"new{index}" for index in range(known)])
+    tokenizer.save_pretrained(inputs["base_model"])
+
+    with pytest.raises(ModelRefused, match=rf"the base model knows {known} \(ids up to {known - 1}\)"):
+        acting.load(inputs, base_digest="", settings=Settings(**SMALL))
+
+
+def test_one_prompt_repeated_is_answered_and_learnt_from(tiny_models, prompts, tmp_path):
+    first = next(iter(records.read(prompts / "prompts.jsonl", records.Prompt)))
+    same = [first.model_copy(update={"id": f"q{row}"}) for row in range(5)]
+    records.write(prompts / "prompts.jsonl", same)
+    context = _context(tiny_models | {"prompts": prompts}, tmp_path, updates=1)
+
+    step.run(context)
+
+    assert context.measurements["prompts"].value == 5
+    assert math.isfinite(context.measurements["kl_nats"].value)

@@ -44,6 +44,8 @@ class Step:
     """May read and move the aliases of registered models."""
     outdates: tuple[str, ...] = ()
     """Registered models whose versions are marked `active` or `stale` by the base model that this step published."""
+    succeeds: str = ""
+    """Of which output it is given the newest version that belongs to another base model, to look at before it trains."""
     verifies: bool = False
     """Goes on only if every input carries its writer's signature; is told the rule for approvals and who started the run."""
     sections: tuple[str, ...] = ()
@@ -98,6 +100,7 @@ ALIGN: tuple[Step, ...] = (
         registers={"reward_adapter": "reward-model"},
         outdates=("reward-model",),
         compares_with="reward-model",
+        succeeds="reward_adapter",
         image="train",
         gpu=True,
         timeout_hours=24,

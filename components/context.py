@@ -80,6 +80,20 @@ class Reference:
 
 
 @dataclass(frozen=True)
+class Predecessor:
+    """The version of a model that belongs to another base model, with what it was made from."""
+
+    version: str
+    digest: str
+    base_digest: str
+    path: Path
+    inputs: Mapping[str, Path]
+    """Artifact name → folder, checked."""
+    problem: str = ""
+    """Why it can't be looked at; then `inputs` is empty."""
+
+
+@dataclass(frozen=True)
 class Measurement:
     """One final number of a step."""
 
@@ -120,6 +134,8 @@ class Context(Generic[ConfigT]):
     """Shared sections of the config that the step declares, by name."""
     reference: Reference | None = None
     """What the step compares its own with; None where nothing on other data was released, or the step compares nothing."""
+    predecessor: Predecessor | None = None
+    """The newest version of what the step trains that belongs to another base model. None where there is none."""
     external: Mapping[str, JSON] = field(default_factory=dict)
     """What comes from outside the pipeline: the approver's answer, the trigger. Recorded in the evidence."""
     rank: int = 0

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
     from mlflow.entities import Run
 
-    from components.context import ModelVersion, Published, Reference
+    from components.context import ModelVersion, Predecessor, Published, Reference
     from components.lineage import Lineage
 
 
@@ -64,6 +64,7 @@ class Job:
     baseline: ModelVersion | None = None
     reference: Reference | None = None
     compared: dict[str, Published] = field(default_factory=dict)
+    predecessor: Predecessor | None = None
     key: str = ""
 
     @property
@@ -187,6 +188,9 @@ def _find_inputs(job: Job) -> None:
         job.baseline = _baseline(job)
     if job.step.compares:
         job.reference, job.compared = history.reference(job.lineage, job.pipeline_run, job.step.compares)
+    if job.step.succeeds:
+        base = job.inputs["base_model"].digest
+        job.predecessor = history.predecessor(job.lineage, job.step.registers[job.step.succeeds], base_digest=base)
     if job.step.verifies:
         job.external = dict(job.external) | trust.verified(job, keys_root())
     if job.step.needs_active:
@@ -215,6 +219,8 @@ def _key_inputs(job: Job) -> dict[str, str]:
     if job.step.registry:
         digests["baseline"] = job.baseline.digest if job.baseline else ""
     digests |= {f"reference:{name}": item.digest for name, item in job.compared.items()}
+    if job.predecessor:
+        digests["predecessor"] = job.predecessor.digest
     for name, path in job.evidence_files.items():
         step = STEPS.get(name.removesuffix(".json"))
         if name.startswith("previous/") or (step and step.reusable):
@@ -303,6 +309,7 @@ def _context(job: Job) -> Context[Any]:
         baseline=job.baseline,
         sections={name: job.config.sections[name] for name in job.step.sections},
         reference=job.reference,
+        predecessor=job.predecessor,
         external=job.external,
     )
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components import provenance
+from components import evidence, provenance
 from components.catalog import ALIGN, RELEASE, writer
-from components.context import Reference
-from components.errors import ArtifactRefused
+from components.context import Predecessor, Reference
+from components.errors import ArtifactRefused, PlumblineError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     from components.catalog import Step
     from components.context import Published
@@ -97,6 +98,34 @@ def _of_the_one_before(lineage: Lineage, before: tuple[str, Any] | None) -> dict
     pipeline_run = before[1].data.tags.get("plumbline.pipeline_run", "")
     found = {step.name: lineage.step_run(pipeline_run, step.name) for step in ORDER}
     return {f"previous/{name}.json": lineage.file(run, "evidence.json") for name, run in found.items() if run is not None}
+
+
+def predecessor(lineage: Lineage, model: str, *, base_digest: str) -> Predecessor | None:
+    """The newest version of a model that belongs to another base model, with the inputs that it was trained from.
+
+    What is gone, was edited or was revoked is named, with the reason, and not handed over.
+    """
+    found = [row for row in _versions(lineage, model) if row.get("base_digest", base_digest) != base_digest]
+    if not found:
+        return None
+    newest = found[-1]
+    named = Predecessor(newest["version"], newest["digest"], newest["base_digest"], Path(), {})
+    if newest.get("state") == "revoked":
+        return replace(named, problem=f"version {named.version} belongs to the base model before, and was revoked")
+    try:
+        run = lineage.client.get_run(newest["run"])
+        made = evidence.read(lineage.file(run, "evidence.json"))
+        inputs = {name: _published(lineage, made.inputs[name].run, name) for name in ("base_model", "sft_adapter")}
+        (own,) = (item for item in lineage.outputs(run).values() if item.registered_model == model)
+        folders = {name: checked(lineage, replace(item, digest=made.inputs[name].digest)) for name, item in inputs.items()}
+        return replace(named, path=checked(lineage, replace(own, digest=named.digest)), inputs=folders)
+    except (PlumblineError, OSError, KeyError, ValueError) as error:
+        problem = f"version {named.version} belongs to the base model before, and could not be looked at: {error}"
+        return replace(named, problem=problem)
+
+
+def _published(lineage: Lineage, run: str, artifact: str) -> Published:
+    return lineage.outputs(lineage.client.get_run(run))[artifact]
 
 
 def checked(lineage: Lineage, found: Published) -> Path:

@@ -5,5 +5,6 @@ Writes:  reward_adapter (adapter, head.safetensors, reward.json), judge_adapter 
          it watches over PPO, which never optimises it)
 Refuses: comparisons of unknown prompts, no comparison to train on, dialogues longer than the context, a NaN loss,
          a tokenizer with more tokens than the base model
-Read in this order: config.py, step.py, votes.py, train.py, losses.py, quality.py, groups.py, gaming.py, against.py
+Read in this order: config.py, step.py, votes.py, train.py, losses.py, quality.py, groups.py, gaming.py, against.py,
+         carryover.py
 """

@@ -85,5 +85,12 @@ class Settings(Section):
     long_dialogues: Literal["refuse", "leave_out"] = "refuse"
     """What to do with dialogues longer than the base model's context: end the step, or go on without them and say so."""
 
+    carryover_prompts: int = Field(128, ge=1, le=100_000)
+    """Unseen prompts to which the SFT policies of the old and the new base model answer, where the base model changed: the
+    reward model of the old one scores both before a new one is trained. [prompts]"""
+
+    carryover_tokens: int = Field(40, ge=1, le=8192)
+    """Longest answer to them. [tokens]"""
+
     checkpoint_every: int = Field(50, ge=1, le=1_000_000)
     """Updates between checkpoints. [updates]"""

@@ -11,7 +11,7 @@ import torch
 from components import models, records, rewardmodel
 from components.errors import DataRefused
 from components.pairs import Pair, divided, golden_pairs, label_weights, labelled_pairs
-from components.reward import against, gaming, groups, losses, quality, train, votes
+from components.reward import against, carryover, gaming, groups, losses, quality, train, votes
 from components.rewardmodel import Card
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ def run(context: Context[Settings]) -> None:
     """Train the reward model and the held-out judge, and publish them with their cards."""
     models.seed_everything(context.seed)
     labelled = _pairs(context)
+    carryover.measure(context, labelled.golden)
     judge, judge_cost = _taught(context, labelled.judging, artifact="judge_adapter")
     ranker, cost = _taught(context, labelled.training, artifact="reward_adapter")
     train.account(context, ranker, [judge_cost, cost])

@@ -25,6 +25,7 @@ PASSED = (
     "HF_HOME",
     "HF_HUB_CACHE",
     "HF_HUB_OFFLINE",
+    "HF_TOKEN",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES",
     "MLFLOW_TRACKING_PASSWORD",
     "MLFLOW_TRACKING_URI",
@@ -56,8 +57,10 @@ PLACES = (
 """Paths of this machine, and facts of this machine's code. An image has its own."""
 REVIEWS = ("review", "second_review")
 """Tasks at which a person answers."""
-SECRETS = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_USERNAME")
+SECRETS = ("HF_TOKEN", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_USERNAME")
 """Handed over where nothing prints them: neither in rendered templates nor in a pod's specification."""
+OWN = {"HF_TOKEN": "base"}
+"""Secret → the one step that needs it: a gated base model is fetched with the token."""
 
 
 def pipeline_run(context: Mapping[str, Any]) -> str:
@@ -108,7 +111,7 @@ def argv(step: str, run: str) -> list[str]:
 
 def environment(step: str, context: Mapping[str, Any]) -> dict[str, str]:
     """The variables a step gets from Airflow."""
-    passed = {name: os.environ[name] for name in PASSED if name in os.environ}
+    passed = {name: os.environ[name] for name in PASSED if name in os.environ and OWN.get(name, step) == step}
     return passed | {name: json.dumps(value, default=str) for name, value in _external(step, context).items()}
 
 
@@ -116,6 +119,11 @@ def contained(step: str, context: Mapping[str, Any]) -> dict[str, str]:
     """The variables of a step in a container: as `environment`, with the container's own places, and without secrets."""
     own = environment(step, context)
     return {name: value for name, value in own.items() if name not in PLACES and name not in SECRETS}
+
+
+def secrets(step: str) -> dict[str, str]:
+    """The secrets that a step is given as variables."""
+    return {name: os.environ[name] for name in SECRETS if name in os.environ and OWN.get(name, step) == step}
 
 
 def needs(step: str) -> dict[str, bool]:

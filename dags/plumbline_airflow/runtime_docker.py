@@ -91,9 +91,8 @@ class StepOperator(DockerOperator):
         return made
 
     def _environment(self, context: Mapping[str, Any]) -> dict[str, str]:
-        secrets = {name: os.environ[name] for name in job.SECRETS if name in os.environ}
         digest = str(self.cli.inspect_image(self.image)["Id"])
-        return job.contained(self.step, context) | secrets | {"PLUMBLINE_IMAGE_DIGEST": digest}
+        return job.contained(self.step, context) | job.secrets(self.step) | {"PLUMBLINE_IMAGE_DIGEST": digest}
 
     def _follow(self, context: Mapping[str, Any]) -> str:
         """Start the container and pass on what it prints; what it printed on stderr."""

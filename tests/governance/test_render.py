@@ -108,6 +108,32 @@ def test_without_the_record_of_a_step_its_numbers_go_and_the_gaps_grow(evidence:
     }
 
 
+def test_the_card_tells_what_the_reward_model_of_another_base_made_of_this_one(evidence: Path, tmp_path: Path) -> None:
+    def succeed(record: dict[str, Any]) -> None:
+        record["facts"]["predecessor"] = {"version": "41", "digest": "sha256:d", "base_digest": "sha256:0ldba5e"}
+        record["facts"]["predecessor_drift"] = {"method": "the method", "threshold": 0.1, "drifted": True}
+        for name, value in (
+            ("golden_accuracy", 0.8125),
+            ("score_old_base", 0.25),
+            ("score_new_base", -1.5),
+            ("score_drift", 1.75),
+        ):
+            record["measurements"][f"predecessor_{name}"] = {"value": value, "unit": "a unit", "n": 64}
+
+    render.render(evidence, tmp_path / "before")
+    _change(evidence, "reward", succeed)
+
+    render.render(evidence, tmp_path / "after")
+
+    assert "The reward model of the base model before" not in (tmp_path / "before" / "reward_model.html").read_text()
+    text = " ".join(_text((tmp_path / "after" / "reward_model.html").read_text()).split())
+    assert "so version 41" in text
+    assert "sha256:0ldba5e" in text
+    section = text.split("The reward model of the base model before", 1)[1].split("Held-out comparisons", 1)[0]
+    for said in ("0.8125", "0.25", "1.5", "1.75", "the method", "What started the run: manual"):
+        assert said in section, said
+
+
 def test_without_an_evaluation_the_verdict_is_undecided(evidence: Path, tmp_path: Path) -> None:
     (evidence / "evaluate.json").unlink()
 

@@ -79,6 +79,8 @@ class Running:
     releases: Path
     state: Path
     process: subprocess.Popen[bytes]
+    patience: float = 60.0
+    """How long a release may take to be served. [s]"""
 
     def add(self, name: str, behaviour: str = "ok") -> None:
         """A release folder."""
@@ -98,7 +100,7 @@ class Running:
         return dict(httpx.get(f"{self.address}/version", timeout=10).json())
 
     def until(self, **expected: str) -> dict[str, Any]:
-        limit = time.monotonic() + 60
+        limit = time.monotonic() + self.patience
         while True:
             try:
                 said = self.version()

@@ -290,7 +290,6 @@ def _case(case: Mapping[str, Any]) -> str:
 def _made_with(report: Mapping[str, Any]) -> str:
     champion = report.get("champion")
     rows: list[list[Any]] = [
-        ["Pipeline run", report.get("pipeline_run") or "by hand"],
         ["Seed", report.get("seed")],
         ["Champion", f"policy version {champion['version']}, {champion['digest']}" if champion else "none"],
         ["Decoding", ", ".join(f"{name} {value:g}" for name, value in report.get("decoding", {}).items())],

@@ -147,12 +147,11 @@ def _askers(context: Context[Settings], panel: Panel) -> dict[str, Asker]:
 
 
 def _about(context: Context[Settings], panel: Panel, seconds: float) -> dict[str, Any]:
-    """What the numbers were made with. Nothing here changes from run to run but the seconds, which stay out of the report."""
+    """What the numbers were made with. Nothing here changes from run to run: neither its id nor the seconds."""
     assert seconds >= 0, "time runs forward"
     settings = context.config
     return {
         "seed": context.seed,
-        "pipeline_run": context.pipeline_run,
         "digests": dict(sorted(context.input_digests.items())),
         "champion": context.facts.get("champion"),
         "decoding": {

@@ -2,8 +2,8 @@
 
 Airflow's KubernetesPodOperator makes, follows and deletes the pod, and takes it up again where a worker died. The pod's
 exit code and its termination message tell how the step ended; a pod that a node took away has none, and is tried again.
-What is special to a cluster (node selectors, spot tolerations, a mirror of the sidecar's image) comes from the pod template
-that PLUMBLINE_POD_TEMPLATE names; infra/kubernetes/ has one.
+What is special to a cluster (node selectors, spot tolerations) comes from the pod template that PLUMBLINE_POD_TEMPLATE names;
+infra/kubernetes/ has one.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
+from airflow.providers.cncf.kubernetes.utils.xcom_sidecar import PodDefaults
 from airflow.sdk.exceptions import AirflowException
 from kubernetes.client import models as k8s
 
@@ -83,6 +84,14 @@ class StepOperator(KubernetesPodOperator):
         events.tell("begin", self.step, run)
         self.prepare(context, run)
         return super().execute(context)  # type: ignore[arg-type]  # Airflow's own Context is a TypedDict
+
+    def build_pod_request_obj(self, context: Any = None, *, dry_run: bool = False) -> k8s.V1Pod:
+        """The pod as Airflow makes it; but its sidecar runs our data image by digest, and none of a public registry."""
+        pod = super().build_pod_request_obj(context, dry_run=dry_run)
+        for container in pod.spec.containers:
+            if container.name == PodDefaults.SIDECAR_CONTAINER_NAME:
+                container.image = image("data")
+        return pod
 
     def prepare(self, context: Mapping[str, Any], run: str) -> None:
         """Say what the pod is to run, with which variables."""

@@ -116,6 +116,18 @@ def test_steps_that_train_ask_for_a_gpu_and_tolerate_its_taint(python) -> None:
     assert not validate.get("tolerations")
 
 
+def test_what_hands_over_a_candidate_runs_our_image_by_digest(python) -> None:
+    """Airflow's own choice is an image of a public registry, by a tag."""
+    program = HEAD + "from plumbline_airflow.assets import CANDIDATE\nprint(json.dumps(pod('document', outlets=[CANDIDATE])))"
+
+    spec = _last(python(program, **IMAGES))["spec"]
+
+    assert {each["name"]: each["image"] for each in spec["containers"]} == {
+        "base": IMAGES["PLUMBLINE_IMAGE_DATA"],
+        "airflow-xcom-sidecar": IMAGES["PLUMBLINE_IMAGE_DATA"],
+    }
+
+
 def test_params_arrive_unchanged_whatever_is_in_them(python) -> None:
     program = (
         HEAD + "print(json.dumps(pod('start', json.loads(os.environ['H']), {'base.location': json.loads(os.environ['H'])})))"

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,7 @@ from components.errors import ConfigRefused, DataRefused
 from components.evaluate import decoding, step, suite, texts
 from components.evaluate.config import Settings
 
+ROOT = Path(__file__).resolve().parents[3]
 SMALL = {"answer_tokens": 6, "answers_per_prompt": 2, "resamples": 200, "samples": 3, "batch_size": 16, "perplexity_texts": 5}
 SMALL |= {"suite_prompts": 4}
 SKY = {"task": "answer", "subject": "sky", "answer": "blue", "others": ["red"], "says": "the sky is {v}", "brief": False}
@@ -66,6 +70,51 @@ def _comparisons() -> list[records.Comparison]:
         for split in ("judge", "held_out", "evaluation")
         for number in range(28)
     ]
+
+
+ALONE = """
+import json, sys
+from pathlib import Path
+from components.catalog import STEPS
+from components.context import Context
+from components.evaluate import step
+from components.evaluate.config import Settings
+
+asked = json.loads(sys.argv[1])
+folder = Path(asked["folder"])
+context = Context(
+    step=STEPS["evaluate"], config=Settings(**asked["settings"]), seed=5, scratch=folder / "scratch",
+    inputs={name: Path(path) for name, path in asked["inputs"].items()}, checkpoints=folder / "checkpoints",
+    input_digests={"base_model": "sha256:b"}, pipeline_run=asked["pipeline_run"],
+)
+step.run(context)
+"""
+"""The step in a process of its own."""
+
+
+def test_the_same_inputs_give_the_same_bytes_in_another_process_and_another_pipeline_run(
+    inputs: dict[str, Path], tmp_path: Path
+) -> None:
+    """Else a container and a process would publish different reports under one step key."""
+    written = []
+    for number in (1, 2):
+        folder = tmp_path / f"process-{number}"
+        asked = {
+            "folder": str(folder),
+            "settings": SMALL,
+            "inputs": {name: str(path) for name, path in inputs.items()},
+            "pipeline_run": f"run-{number}",
+        }
+        command = [sys.executable, "-c", ALONE, json.dumps(asked)]
+        environment = os.environ | {"PYTHONHASHSEED": str(number), "PYTHONPATH": str(ROOT), "TZ": f"UTC-{number}"}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr[-3000:]
+        found = folder / "scratch" / "outputs" / "evaluation"
+        written.append({str(path.relative_to(found)): path.read_bytes() for path in found.rglob("*") if path.is_file()})
+
+    first, second = written
+    assert len(first) > 4
+    assert [name for name in first | second if first.get(name) != second.get(name)] == []
 
 
 def _context(inputs: dict[str, Path], folder: Path, **settings: Any) -> Context[Settings]:

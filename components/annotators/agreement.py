@@ -51,10 +51,9 @@ def alpha(
         draws: Resamples.
         seed: Of the resamples.
     """
-    _, unit = np.unique(pair, return_inverse=True)
-    if not len(unit):
+    if not len(pair):
         return None
-    counts = np.bincount(unit * classes + chosen, minlength=(int(unit.max()) + 1) * classes).reshape(-1, classes)
+    counts = np.bincount(pair * classes + chosen, minlength=(int(pair.max()) + 1) * classes).reshape(-1, classes)
     counts = counts[counts.sum(axis=1) >= 2].astype(float)
     if len(counts) < LEAST_UNITS or (counts.sum(axis=0) > 0).sum() < 2:
         return None

@@ -6,12 +6,12 @@ Letters: L labels, P pairs, J annotators, F features. A pair's first response is
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import orjson
 
 from components import records
 from components.annotators import wording
@@ -93,9 +93,12 @@ class _Numbers:
 class _Columns:
     ids: list[str] = field(default_factory=list)
     rows: list[tuple[int, int, int, bool, int, float, float, int]] = field(default_factory=list)
+    seen: dict[tuple[str, str, str], int] = field(default_factory=dict)
+    """Pairs by their texts: a million digests take longer than a million look-ups."""
     pairs: dict[str, int] = field(default_factory=dict)
     sides: list[tuple[int, int]] = field(default_factory=list)
     features: list[tuple[float, ...]] = field(default_factory=list)
+    of_answer: dict[str, tuple[float, float, float, float]] = field(default_factory=dict)
     words: list[float] = field(default_factory=list)
     answers: _Numbers = field(default_factory=_Numbers)
     annotators: _Numbers = field(default_factory=_Numbers)
@@ -116,9 +119,9 @@ def read(path: Path, *, opinions: Mapping[str, bool], golden: Iterable[records.G
         DataRefused: A comparison names a prompt that does not exist.
     """
     columns = _Columns()
-    with path.open(encoding="utf-8") as lines:
+    with path.open("rb") as lines:
         for line in lines:
-            _add(columns, json.loads(line), opinions)
+            _add(columns, orjson.loads(line), opinions)
     known = np.full(len(columns.pairs), np.nan)
     for pair in golden:
         row = columns.pairs.get(records.pair_id(pair.prompt_id, pair.responses))
@@ -133,11 +136,11 @@ def _add(columns: _Columns, row: Mapping[str, Any], opinions: Mapping[str, bool]
     if prompt not in opinions:
         message = f"comparison {row['id']} names the prompt {prompt!r}, which prompts.jsonl does not have. Mend the row."
         raise DataRefused(message)
-    first, second = sorted(responses)
-    name = records.pair_id(prompt, responses)
-    pair = columns.pairs.get(name)
+    first, second = responses if responses[0] <= responses[1] else (responses[1], responses[0])
+    pair = columns.seen.get((prompt, first, second))
     if pair is None:
-        pair = columns.pairs[name] = len(columns.pairs)
+        pair = columns.seen[prompt, first, second] = len(columns.seen)
+        columns.pairs[records.pair_id(prompt, responses)] = pair
         _describe(columns, prompt, (first, second), has_opinion=opinions[prompt])
     at = row.get("labelled_at")
     columns.rows.append(
@@ -160,12 +163,19 @@ def _add(columns: _Columns, row: Mapping[str, Any], opinions: Mapping[str, bool]
 
 
 def _describe(columns: _Columns, prompt: str, responses: tuple[str, str], *, has_opinion: bool) -> None:
-    first, second = (wording.features(text) for text in responses)
+    first, second = (_features(columns, text) for text in responses)
     difference = [one - other for one, other in zip(first, second, strict=True)]
     difference[1] *= has_opinion
     columns.features.append(tuple(difference))
     columns.words.append(first[0] + second[0])
     columns.sides.append((columns.answers.of((prompt, responses[0])), columns.answers.of((prompt, responses[1]))))
+
+
+def _features(columns: _Columns, text: str) -> tuple[float, float, float, float]:
+    found = columns.of_answer.get(text)
+    if found is None:
+        found = columns.of_answer[text] = wording.features(text)
+    return found
 
 
 def _labels(columns: _Columns, known: NDArray[np.float64]) -> Labels:

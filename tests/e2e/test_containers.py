@@ -30,8 +30,8 @@ IMAGES = ("pipeline-data", "pipeline-train", "pipeline-serve", "airflow")
 WHEELS = Path("/opt/wheels")
 """Where a machine without the public index of CPU builds keeps PyTorch."""
 COMPARED = ("validate", "base", "sft", "reward", "ppo")
-"""Steps whose bytes are compared. `document` reads evidence, which names runs and times; the report of `evaluate`
-differed between a process and a container when it was last compared (its key did not), and why is not known yet."""
+"""Steps whose bytes are compared. `document` reads evidence, which names runs and times; the report of `evaluate` named the
+pipeline run when it was last compared, which it no longer does, but it has not been compared with a container since."""
 
 pytestmark = [
     pytest.mark.docker,

@@ -20,6 +20,8 @@ leaves them in `seed-0`), and trains what is missing.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import json
 import random
 import sys
@@ -105,15 +107,19 @@ def _trained(folder: Path) -> dict[str, Path]:
 
 def _figures(artifacts: dict[str, Path], folder: Path, seeds: list[int]) -> dict[str, Any]:
     worse = _worse(artifacts, folder / "worse")
-    caught: list[bool] = []
-    for fault, (suite, adapter) in worse.items():
-        hits = [_regressed(artifacts, adapter, suite, seed) for seed in seeds]
-        say(f"{fault}: caught by {suite} in {sum(hits)} of {len(hits)}")
-        caught += hits
-    alarms = [_alarm(artifacts, folder / "worse", seed) for seed in seeds]
+    caught: dict[str, list[bool]] = {fault: [] for fault in worse}
+    alarms: list[bool] = []
+    for seed in seeds:
+        for fault, (suite, adapter) in worse.items():
+            caught[fault].append(_regressed(artifacts, adapter, suite, seed))
+            say(f"seed {seed}, {fault}: {'caught' if caught[fault][-1] else 'missed'} by {suite}")
+        alarms.append(_alarm(artifacts, folder / "worse", seed))
+    for fault, hits in caught.items():
+        say(f"{fault}: caught in {sum(hits)} of {len(hits)}")
     say(f"unchanged: {sum(alarms)} of {len(alarms)} false alarms")
+    every = [hit for hits in caught.values() for hit in hits]
     return {
-        "caught": round(sum(caught) / len(caught), 4),
+        "caught": round(sum(every) / len(every), 4),
         "false_alarms": round(sum(alarms) / len(alarms), 4),
         "suites_s": round(_suites_seconds(artifacts), 1),
         **_speedups(artifacts),
@@ -218,15 +224,19 @@ def _alarm(artifacts: dict[str, Path], folder: Path, seed: int) -> bool:
 
 
 def _report(artifacts: dict[str, Path], adapter: Path, seed: int, **settings: Any) -> dict[str, Any]:
+    """What the gates say. Base and SFT policy say the same for a seed whoever the candidate is, so they are asked once."""
     with tempfile.TemporaryDirectory() as scratch:
         context = _context(artifacts, adapter, seed, Path(scratch), **settings)
+        context.checkpoints = artifacts["sft_adapter"].parents[2] / "said" / str(seed)
+        (context.checkpoints / "said-candidate.json").unlink(missing_ok=True)
         _silently(step.run, context)
         return json.loads((context.output("evaluation") / "report.json").read_text(encoding="utf-8"))
 
 
 def _silently(work: Callable[[Any], None], context: Context[Any]) -> None:
-    context.progress = lambda *_: None  # type: ignore[method-assign]
-    work(context)
+    """Progress goes to standard output, where this benchmark prints one line of JSON."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        work(context)
 
 
 def _context(artifacts: dict[str, Path], adapter: Path, seed: int, scratch: Path, **settings: Any) -> Context[Any]:
@@ -280,7 +290,8 @@ def _one_by_one(panel: Panel, dialogues: list[list[dict[str, str]]]) -> None:
 def _inspect(artifacts: dict[str, Path], dialogues: list[list[dict[str, str]]]) -> float | None:
     """Answers a second of Inspect's transformers provider on the base model, its own batching on; None where it is missing."""
     try:
-        from inspect_ai import Task, eval  # noqa: A004
+        from inspect_ai import Task
+        from inspect_ai import eval as run_task
         from inspect_ai.dataset import Sample
         from inspect_ai.model import ChatMessageAssistant, ChatMessageUser, GenerateConfig, get_model
     except ImportError:
@@ -290,7 +301,7 @@ def _inspect(artifacts: dict[str, Path], dialogues: list[list[dict[str, str]]]) 
     config = GenerateConfig(max_tokens=48, temperature=1.0, seed=0, max_connections=64)
     model = get_model("hf/base", model_path=str(artifacts["base_model"]), device="cpu", config=config)
     with tempfile.TemporaryDirectory() as logs:
-        seconds = _seconds(lambda: eval(Task(dataset=samples), model=model, log_dir=logs, display="none"))
+        seconds = _seconds(lambda: run_task(Task(dataset=samples), model=model, log_dir=logs, display="none"))
     return len(samples) / seconds
 
 

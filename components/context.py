@@ -40,19 +40,6 @@ class Registry(Protocol):
 
 
 @dataclass(frozen=True)
-class ModelVersion:
-    """A version of a registered model, on disk."""
-
-    model: str
-    version: str
-    digest: str
-    """sha256:... of the folder."""
-    path: Path
-    base_digest: str = ""
-    """Digest of the base model it belongs to; empty for a base model."""
-
-
-@dataclass(frozen=True)
 class Published:
     """An artifact that a finished step run published."""
 
@@ -67,6 +54,19 @@ class Published:
     model_id: str = ""
     """MLflow LoggedModel, where the artifact is a model."""
     registered_model: str = ""
+
+
+@dataclass(frozen=True)
+class ModelVersion:
+    """A version of a registered model, on disk."""
+
+    model: str
+    version: str
+    digest: str
+    """sha256:... of the folder."""
+    path: Path
+    base_digest: str = ""
+    """Digest of the base model it belongs to; empty for a base model."""
 
 
 @dataclass(frozen=True)

@@ -328,7 +328,7 @@ def _publish(job: Job, run: Run, context: Context[Any]) -> str:
         job.lineage.log_files(run, beside)
     job.lineage.log_numbers(run, context, job.clock.seconds)
     tags = {"plumbline.artifact_tags": json.dumps(context.artifact_tags), "plumbline.gate_failed": context.refusal}
-    job.lineage.finish(run, tags)
+    job.lineage.finish(run, tags | record.listed_tables(published))
     job.lineage.register(run, published, context.artifact_tags)
     record.describe(job, run, published, context)
     _promote(job)

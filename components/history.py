@@ -151,8 +151,19 @@ def _before(lineage: Lineage, model: str, version: str) -> tuple[str, Any] | Non
         for alias in ("champion", "previous"):
             found = str(registered.aliases.get(alias, ""))
             if found and found != version:
-                return found, lineage.client.get_run(lineage.client.get_model_version(model, found).run_id)
+                return found, _run_of(lineage, lineage.client.get_model_version(model, found))
     return None
+
+
+def _run_of(lineage: Lineage, version: Any) -> Any:
+    """The step run that made a registered version.
+
+    Raises:
+        ArtifactRefused: It was deleted for good.
+    """
+    remedy = "Restore the run, or delete the version or its alias in MLflow, then run this step again."
+    what = f"{version.name} version {version.version} was made by run {version.run_id}, which was deleted"
+    return lineage.kept(lambda: lineage.client.get_run(version.run_id), f"{what}. {remedy}")
 
 
 def _versions(lineage: Lineage, model: str) -> list[dict[str, str]]:

@@ -18,7 +18,7 @@ import shutil
 import time
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
@@ -41,7 +41,7 @@ from components.errors import ArtifactRefused, TryAgain
 from components.provenance import folder_digest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from mlflow.entities import Run
 
@@ -52,6 +52,7 @@ EXPERIMENT = "plumbline"
 BATCH = 900
 """Metrics in one request; MLflow takes at most 1,000."""
 DATASET_DIGEST_CHARS = 32
+T = TypeVar("T")
 PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "9", "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1"}
 """Waits of 2, 4, 8 ... 120 s between tries: six minutes without a server cost a step time, and nothing else."""
 
@@ -139,7 +140,7 @@ class Lineage:
     def config(self, pipeline_run: str) -> dict[str, Any]:
         """The config that `start` logged."""
         run = self.pipeline(pipeline_run)
-        values: dict[str, Any] = json.loads(self._fetch(run.info.run_id, "config.json").read_text(encoding="utf-8"))
+        values: dict[str, Any] = json.loads(self.file(run, "config.json").read_text(encoding="utf-8"))
         return values
 
     def mark_pipeline(self, pipeline_run: str, status: str, **tags: str) -> None:
@@ -172,7 +173,7 @@ class Lineage:
 
     def outputs(self, run: Run) -> dict[str, Published]:
         """What a finished step run published, by artifact name."""
-        manifest = json.loads(self._fetch(run.info.run_id, "manifest.json").read_text(encoding="utf-8"))
+        manifest = json.loads(self.file(run, "manifest.json").read_text(encoding="utf-8"))
         return {name: Published(**entry) for name, entry in manifest["outputs"].items()}
 
     def find_output(self, pipeline_run: str, step: str, artifact: str) -> Published:
@@ -191,27 +192,26 @@ class Lineage:
         return self.outputs(run)[artifact]
 
     def fetch(self, artifact: Published) -> Path:
-        """The artifact's folder on this machine. Not yet checked.
-
-        Raises:
-            ArtifactRefused: It is gone from the artifact store.
-        """
-        for last in (False, True):
-            try:
-                return Path(download_artifacts(artifact_uri=artifact.uri, tracking_uri=self.uri))
-            except (MlflowException, OSError) as error:
-                message = f"{artifact.name} of run {artifact.run} is not in the artifact store ({str(error)[:120]}). "
-                self.client.get_experiment(self.experiment)  # waits, then fails, where it is the server that is away
-                if last:
-                    raise ArtifactRefused(message + f"Run `{artifact.step}` again; never remove a published one.") from None
-        raise AssertionError
+        """The artifact's folder on this machine, not yet checked; refused if gone."""
+        message = f"{artifact.name} of run {artifact.run} is not in the artifact store. Run `{artifact.step}` again."
+        return Path(self.kept(lambda: download_artifacts(artifact_uri=artifact.uri, tracking_uri=self.uri), message))
 
     def file(self, run: Run, name: str) -> Path:
-        """A file that a step run logged beside its outputs: `manifest.json`, `evidence.json` or its link."""
-        return self._fetch(run.info.run_id, name)
+        """A file that a step run logged beside its outputs: `manifest.json`, `evidence.json` or its link. Refused if gone."""
+        message = (
+            f"{name} of run {run.info.run_id} is not in the artifact store. Restore it, or take the alias from its version."
+        )
+        return Path(self.kept(lambda: self.client.download_artifacts(run.info.run_id, name), message))
 
-    def _fetch(self, run_id: str, path: str) -> Path:
-        return Path(self.client.download_artifacts(run_id, path))
+    def kept(self, find: Callable[[], T], message: str, *, again: bool = True) -> T:
+        """What is found, at the second try if need be; refused where it is gone. A server that is away stays what it is."""
+        try:
+            return find()
+        except (MlflowException, OSError):
+            self.client.get_experiment(self.experiment)  # waits, then fails, where it is the server that is away
+            if again:
+                return self.kept(find, message, again=False)
+            raise ArtifactRefused(message) from None
 
     def _search(self, tags: Mapping[str, str], *, status: str | None = None) -> list[Run]:
         terms = [f"tags.`{name}` = '{_quoted(value)}'" for name, value in tags.items()]
@@ -355,10 +355,13 @@ class Lineage:
         """
         try:
             version = self.client.get_model_version_by_alias(model, alias)
-        except MlflowException:
+        except MlflowException as error:
+            if error.error_code not in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:  # of a model, of an alias
+                raise
             return None
         recorded = version.tags.get("plumbline.digest", "")
-        path = Path(download_artifacts(artifact_uri=version.source, tracking_uri=self.uri))
+        message = f"{model} version {version.version} ({alias}) has no files any more. Restore them, or take the alias from it."
+        path = Path(self.kept(lambda: download_artifacts(artifact_uri=version.source, tracking_uri=self.uri), message))
         found = folder_digest(path)
         if found != recorded:
             message = (

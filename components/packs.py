@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from components import installed
 from components.errors import ArtifactRefused
 
 if TYPE_CHECKING:
@@ -35,9 +37,16 @@ def render(
     command = [sys.executable, "-m", "governance", "render", str(evidence), str(pack)]
     command += ["--mlflow-ui", os.environ.get("PLUMBLINE_MLFLOW_UI") or MLFLOW_UI, "--release", str(release)]
     command += ["--previous", str(evidence / "previous")] if (evidence / "previous").is_dir() else []
-    for name, path in {"constraints.txt": ROOT / "constraints.txt", **attachments}.items():
-        command += ["--attach", f"attachments/{name}={path}"] if path.is_file() else []
     command += ["--pdf"] if pdf else []
+    with tempfile.TemporaryDirectory() as folder:
+        listed = Path(folder) / "installed.json"
+        listed.write_text(installed.text(), encoding="utf-8")
+        for name, path in {"constraints.txt": ROOT / "constraints.txt", "installed.json": listed, **attachments}.items():
+            command += ["--attach", f"attachments/{name}={path}"] if path.is_file() else []
+        _run(command, timeout_seconds)
+
+
+def _run(command: list[str], timeout_seconds: float) -> None:
     try:
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=timeout_seconds, check=False)
     except subprocess.TimeoutExpired:

@@ -148,6 +148,18 @@ def write_beside(
     return folder
 
 
+def listed_tables(published: Mapping[str, Published]) -> dict[str, str]:
+    """The tag by which MLflow's UI knows that a run has tables, so that versions compare side by side; none without tables."""
+    paths = [
+        f"outputs/{name}/{file}"
+        for name, item in published.items()
+        if not item.model_id
+        for file in sorted(item.files)
+        if file.startswith("tables/") and file.endswith(".json")
+    ]
+    return {"mlflow.loggedArtifacts": json.dumps([{"path": path, "type": "table"} for path in paths])} if paths else {}
+
+
 def _evidence(
     job: Job, run: Run, context: Context[Any], published: Mapping[str, Published], signer: provenance.Functionary
 ) -> Evidence:

@@ -10,6 +10,8 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
+from components.errors import ArtifactRefused
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -26,19 +28,25 @@ MODELS = {
 DATA = ("corpus", "demonstrations", "comparisons", "golden", "prompts", "annotators")
 PINNED = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==([^\s;]+)", re.MULTILINE)
 NAMESPACE = "plumbline"
+HASHED = "lines `SHA256  PATH` of the wheel's files, by path, from RECORD where the pack was made"
+"""What the hash of a library is of; see components/installed.py."""
 
 
-def text(facts: Facts, lock: Path) -> str:
+def text(facts: Facts, lock: Path, installed: Path) -> str:
     """The bill of materials.
 
     Args:
         facts: The release.
         lock: The lock file of the environment; libraries come from evidence alone where it is not the one that was used.
+        installed: Library → version and sha256 of what is installed where the pack is made; no hashes where it is absent.
+
+    Raises:
+        ArtifactRefused: `installed` is damaged.
     """
     written = {name: item for record in facts.records.values() for name, item in record.outputs.items()}
     models = [_model(facts, name, written[name]) for name in MODELS if name in written]
     data = [_data(name, written[name]) for name in DATA if name in written]
-    libraries = _libraries(facts, lock)
+    libraries = _libraries(facts, lock, _installed(installed))
     bom = {
         "$schema": SCHEMA,
         "bomFormat": "CycloneDX",
@@ -113,7 +121,18 @@ def _properties(item: Artifact, more: dict[str, str]) -> list[dict[str, str]]:
     return [{"name": f"{NAMESPACE}:{name}", "value": value} for name, value in sorted(found.items())]
 
 
-def _libraries(facts: Facts, lock: Path) -> list[dict[str, Any]]:
+def _installed(path: Path) -> dict[str, dict[str, str]]:
+    if not path.is_file():
+        return {}
+    try:
+        found: dict[str, dict[str, str]] = json.loads(path.read_text(encoding="utf-8"))["libraries"]
+    except (ValueError, KeyError, TypeError):
+        message = f"{path.name} is not a list of libraries. Leave it out, or render the pack with `document` again."
+        raise ArtifactRefused(message) from None
+    return found
+
+
+def _libraries(facts: Facts, lock: Path, installed: dict[str, dict[str, str]]) -> list[dict[str, Any]]:
     """The libraries with their exact versions: all of the lock file if it is the one that the steps recorded."""
     used = {
         name: version for record in facts.records.values() for name, version in record.environment.get("packages", {}).items()
@@ -123,16 +142,22 @@ def _libraries(facts: Facts, lock: Path) -> list[dict[str, Any]]:
         digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
         if any(record.code.get("lock_digest") == digest for record in facts.records.values()):
             used = dict(PINNED.findall(content.decode())) | used
-    return [
-        {
-            "type": "library",
-            "bom-ref": f"pypi:{name}",
-            "name": name,
-            "version": str(version),
-            "purl": f"pkg:pypi/{name.lower()}@{_purl(version)}",
-        }
-        for name, version in sorted(used.items())
-    ]
+    return [_library(name, str(version), installed) for name, version in sorted(used.items())]
+
+
+def _library(name: str, version: str, installed: dict[str, dict[str, str]]) -> dict[str, Any]:
+    made: dict[str, Any] = {
+        "type": "library",
+        "bom-ref": f"pypi:{name}",
+        "name": name,
+        "version": version,
+        "purl": f"pkg:pypi/{name.lower()}@{_purl(version)}",
+    }
+    here = installed.get(re.sub(r"[-_.]+", "-", name).lower(), {})
+    if here.get("version") == version and here.get("sha256"):
+        made["hashes"] = [{"alg": "SHA-256", "content": here["sha256"]}]
+        made["properties"] = [{"name": f"{NAMESPACE}:hashed", "value": HASHED}]
+    return made
 
 
 def _purl(version: str) -> str:

@@ -133,6 +133,11 @@ class Citations:
             return self.gap(name)
         return self._value(name, repr(fact.value) if isinstance(fact.value, float) else fact.value)
 
+    def unit(self, name: str) -> Markup:
+        """The unit of a fact, as small print after its value; nothing where it has none."""
+        fact = self.facts.get(name)
+        return Markup(' <span class="unit">{}</span>').format(self.escaped(fact.unit)) if fact and fact.unit else Markup()
+
     def record(self, step: str) -> Markup:
         """The mark of a step's whole record."""
         mark = self.marks.setdefault(step, Mark(len(self.marks) + 1, step, self.facts.sources[step], "the whole record"))
@@ -149,7 +154,7 @@ class Citations:
 
     @staticmethod
     def _end(name: str, end: str) -> str:
-        return f"{name.removesuffix('.value')}.{end}"
+        return f"{name.rpartition('.')[0]}.{end}"
 
     def _mark(self, name: str, fact: Fact) -> Markup:
         if name not in self.marks:
@@ -170,7 +175,10 @@ def marked_html(text: str, citations: Citations, *, gaps_at: str = "gaps.html") 
     def link(found: re.Match[str]) -> str:
         kind, number = found.group(1), int(found.group(2))
         if kind == "v":
-            return f'<span data-fact="{escape.for_html(citations.shown[number])}">'
+            name = citations.shown[number]
+            state = citations.facts.facts[name].apart if name in citations.facts else ""
+            apart = f' class="apart {state.partition(" ")[0]}"' if state else ""
+            return f'<span data-fact="{escape.for_html(name)}"{apart}>'
         if kind == "e":
             return "</span>"
         if kind == "g":

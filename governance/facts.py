@@ -28,9 +28,13 @@ ABSENT = ("", "not recorded")
 """Texts by which a record says that it does not know."""
 APART_FROM_STEPS = {"system", "release", "computed", "controls", "previous"}
 Kind = Literal["measured", "declared", "computed"]
+MEASURED = ("value", "accuracy")
+"""Names of numbers whose unit, count and interval stand beside them."""
+STAR = re.compile(r"\.\*(\..*)?$")
+"""What of a pattern stands below one name: `a.b.*.c` asks for something below `a.b`."""
 QUESTIONS = Path(__file__).parent / "system.yaml"
-APART = {"not applicable": "not applicable", "withheld": "withheld"}
-"""How a declaration begins that is an answer without being a value."""
+APART = ("not applicable", "withheld")
+"""How a declaration begins that is an answer without being a value; a colon and the reason follow."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,13 @@ class Fact:
     n: int | None = None
     low: float | None = None
     high: float | None = None
+
+    @property
+    def apart(self) -> str:
+        """`not applicable` or `withheld`, where a declaration says so instead of giving a value; else empty."""
+        if self.source.kind != "declared":
+            return ""
+        return next((state for state in APART if str(self.value).startswith(f"{state}:")), "")
 
 
 @dataclass(frozen=True)
@@ -123,20 +134,31 @@ class Facts:
 
     def gap_name(self, name: str) -> str:
         """What is missing: the whole record, or what a step said that it did not record, or the fact itself."""
+        name = STAR.sub("", name)
         step, _, rest = name.partition(".")
         if step not in self.records and step not in APART_FROM_STEPS:
             return step
+        if gate := self._gate(name):
+            return f"{step}.gates.{self.value(f'{gate}.name')}"
         said = (f"{step}.{part}" for part in rest.split("."))
         known = next((gap for gap in said if gap in self.gaps), name)
         return next((gap for gap in self.gaps if step == "computed" and gap.rsplit(".", 1)[-1] in name.split(".")[-2]), known)
 
+    def _gate(self, name: str) -> str:
+        """The gate that a name lies below, where its record has a name: what one lacks is one gap, however much it is."""
+        gate = ".".join(name.split(".")[:4])
+        return gate if gate.startswith("evaluate.facts.gates.") and f"{gate}.name" in self else ""
+
     def why_missing(self, name: str) -> str:
         """Why there is no fact of this name."""
+        gate = self._gate(name)
+        if gate and f"{gate}.value" not in self and f"{gate}.text" in self:
+            return str(self.value(f"{gate}.text")).rstrip(".")
         if name in self.questions:
             question = self.questions[name]
             return f"not stated in system.yaml: {question.asks} ({question.basis})"
         gap = self.gap_name(name)
-        step, _, rest = name.partition(".")
+        step, _, rest = STAR.sub("", name).partition(".")
         if gap in self.gaps:
             return self.gaps[gap]
         reasons = {
@@ -197,7 +219,7 @@ def _add(facts: Facts, name: str, value: Any, source: Source) -> None:
     for path, leaf, parent in _leaves(value, (), None):
         dotted = ".".join((name, *(part.replace("%", "%25").replace(".", "%2E") for part in path)))
         at = Source(source.kind, source.step, source.run, source.file, source.sha256, _pointer(path))
-        about: Mapping[str, Any] = parent if path[-1] == "value" and isinstance(parent, dict) else {}
+        about: Mapping[str, Any] = parent if path[-1] in MEASURED and isinstance(parent, dict) else {}
         extra = {part: about.get(part) for part in ("n", "low", "high")}
         facts.facts[dotted] = Fact(dotted, leaf, at, unit=str(about.get("unit") or ""), **extra)
 
@@ -235,6 +257,10 @@ def _declare(facts: Facts, path: Path) -> None:
             message = f"{path.name} has an unknown question `{name}`.{hint} governance/system.yaml lists the known ones."
             raise ArtifactRefused(message)
         answer = str(entry.get("value") or "").strip()
+        if answer in APART or answer.removesuffix(":") in APART:
+            wanted = "and why" if answer.startswith("not") else "and the basis"
+            message = f"{path.name} > {name}: {answer!r} says no more. Write `{answer.removesuffix(':')}: ` {wanted}."
+            raise ArtifactRefused(message)
         if answer and question.choices and answer.partition(":")[0] not in {*question.choices, *APART}:
             message = (
                 f"{path.name} > {name}: expected one of {', '.join(question.choices)}, found {answer!r}. Correct the value."

@@ -61,8 +61,15 @@ class Requirement:
 
     @property
     def badge(self) -> Words:
-        """Class of its status."""
-        return Words({FRESH: "pass", DECLARED: "pass", MISSING: "fail", NONE: "none"}.get(self.status, "open"))
+        """Class of its status. What waits for people is not green, whatever the pipeline recorded."""
+        return Words(
+            {FRESH: "open" if self.open else "pass", DECLARED: "pass", MISSING: "fail", NONE: "none"}.get(self.status, "open")
+        )
+
+    @property
+    def partly(self) -> Words:
+        """That people have not stated their part, where the status speaks of the pipeline's evidence; else empty."""
+        return OPEN if self.open and self.evidence else Words("")
 
     @property
     def covered(self) -> bool:
@@ -185,7 +192,13 @@ def _not_applicable(entry: Mapping[str, Any], duty: Words, facts: Facts) -> str:
         return "system.gpai_role"
     if entry.get("systemic") and facts.value("system.gpai_systemic") == "no":
         return "system.gpai_systemic"
-    return ""
+    return "" if entry.get("evidence") else _all_answered_so([str(name) for name in entry.get("people", [])], facts)
+
+
+def _all_answered_so(people: list[str], facts: Facts) -> str:
+    """The first of the questions, where the organisation answered each of them by `not applicable: WHY`; else empty."""
+    answers = [facts.get(name) for name in people]
+    return people[0] if people and all(answer and answer.apart == "not applicable" for answer in answers) else ""
 
 
 def _applies(cases: list[Mapping[str, Words]], sources: Mapping[str, Words], facts: Facts) -> list[tuple[Words, Words]]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
-from governance import escape, views
+from governance import escape, lists
 
 if TYPE_CHECKING:
     from governance.citations import Citations
@@ -27,7 +27,7 @@ def bars(citations: Citations, title: str, pattern: str) -> Markup:
     high = max(1e-9, *(_ends(citations, name)[1] for name in names))
     rows = [
         Markup("<tr><th scope='row'>{}</th><td>{}</td><td>{}</td></tr>").format(
-            escape.for_html(views.apart(pattern, name)), _bar(citations, name, low, high), citations.cite(name, interval=True)
+            escape.for_html(lists.apart(pattern, name)), _bar(citations, name, low, high), citations.cite(name, interval=True)
         )
         for name in names
     ]

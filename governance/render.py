@@ -17,7 +17,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 
-from governance import bom, compute, croissant, escape, facts, graph, law, pack, plots, search, statements, views
+from governance import bom, compute, croissant, escape, facts, graph, law, lists, pack, plots, search, statements, views
 from governance.citations import Citations, Ledger, marked_html, marked_markdown
 from governance.documents import DOCUMENTS, FRONT, GAPS, Document
 from governance.words import Words
@@ -110,7 +110,10 @@ def render(  # noqa: PLR0913  (a pack has so many sources)
             _write(out / f"{page.name}.md", _markdown(page, made.found))
     _write(out / "search.html", _search(written, made))
     _write(out / "croissant.json", croissant.text(made.found))
-    _write(out / "bom.cdx.json", bom.text(made.found, out / "attachments" / "constraints.txt"))
+    _write(
+        out / "bom.cdx.json",
+        bom.text(made.found, *(out / "attachments" / name for name in ("constraints.txt", "installed.json"))),
+    )
     for name, statement in statements.predicates(made.found, made.ledger).items():
         _write(out / "attestations" / f"{name}.json", statement)
     _write(out / "summary.json", _summary(made))
@@ -181,10 +184,12 @@ def _page(document: Document, made: Pack) -> Page:
         .render(
             cite=citations.cite,
             show=citations.show,
+            unit=citations.unit,
             record=citations.record,
             run_link=partial(_run_link, citations, made.mlflow_ui),
             facts=made.found,
             views=views,
+            lists=lists,
             law=law,
             document=document,
             documents=DOCUMENTS,

@@ -49,6 +49,17 @@ def public_key(pem: bytes, *, where: str) -> PublicKey:
     return key
 
 
+def public_keys(pem: bytes, *, where: str) -> list[PublicKey]:
+    """The public keys of a file that holds one after another, at least one.
+
+    Raises:
+        ArtifactRefused: See `public_key`.
+    """
+    end = b"-----END PUBLIC KEY-----"
+    blocks = [block + end for block in pem.split(end)[:-1]]
+    return [public_key(block.strip(), where=where) for block in blocks or [pem]]
+
+
 def opened(text: bytes, key: PublicKey, *, canonical: bool = True) -> Opened:
     """The payload of an envelope that `key` signed.
 

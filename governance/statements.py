@@ -33,7 +33,7 @@ SAME: tuple[tuple[str, str], ...] = (
     ("reward.inputs.comparisons.digest", "validate.outputs.comparisons.digest"),
 )
 """Facts that say the same thing in two places."""
-VALUE = re.compile(r'<span data-fact="([^"]*)">(.*?)</span>', re.DOTALL)
+VALUE = re.compile(r'<span data-fact="([^"]*)"[^>]*>(.*?)</span>', re.DOTALL)
 STEPS = {"preference-snapshot": "validate", "reward-model": "reward", "ppo-run": "ppo"}
 SUBJECTS = {
     "preference-snapshot": ("comparisons", "annotators", "golden"),

@@ -6,11 +6,12 @@
     a pack          every file as the manifest says; signed by the owner where it was released
 
 What it does not cover: who the owner is. The key in the folder proves only that one hand signed all of it; give the owner's
-key from elsewhere (`--owner-key`) to know whose.
+key from elsewhere (`--owner-key`) to know whose. Where the key was replaced over the years, that file holds all of them.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from dataclasses import dataclass, field
@@ -18,9 +19,10 @@ from typing import TYPE_CHECKING, Any
 
 from components.errors import ArtifactRefused
 from governance import links, pack
-from governance.signatures import NotSignedError, PublicKey, opened, public_key
+from governance.signatures import NotSignedError, PublicKey, opened, public_key, public_keys
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 REGISTER = "register.jsonl"
@@ -49,7 +51,7 @@ def verify(folder: Path, *, owner_key: Path | None = None) -> Report:
     if not folder.is_dir():
         message = f"{folder} is not a folder. Give the folder of a pack, of a release or of all releases."
         raise ArtifactRefused(message)
-    given = public_key(owner_key.read_bytes(), where=str(owner_key)) if owner_key else None
+    given = public_keys(owner_key.read_bytes(), where=str(owner_key)) if owner_key else []
     if (folder / REGISTER).exists():
         return _register(folder, given)
     if (folder / OWNER).exists() or (folder / "draft").is_dir():
@@ -57,10 +59,10 @@ def verify(folder: Path, *, owner_key: Path | None = None) -> Report:
     return _pack(folder, given)
 
 
-def release(folder: Path, given: PublicKey | None) -> Report:
-    """Check one release."""
+def release(folder: Path, given: Sequence[PublicKey]) -> Report:
+    """Check one release, signed by one of the keys given, or by its own where none is."""
     report = Report()
-    key = given or _own_key(folder / OWNER, report)
+    key = _key_of(folder, given, report)
     if key is None:
         return report
     manifest = _signed_manifest(folder, key, report, RELEASE_TYPE)
@@ -75,19 +77,28 @@ def release(folder: Path, given: PublicKey | None) -> Report:
     report.problems += links.problems(folder, key, found)
     report.problems += _statements(folder, key)
     report.problems += _models(folder)
-    report.problems += [f"pack/{problem}" for problem in _pack(folder / "pack", key).problems]
+    report.problems += [f"pack/{problem}" for problem in _pack(folder / "pack", [key]).problems]
     report.notes.append(f"{len(found)} files are as the signed manifest says; layout, links, models and statements hold.")
     report.notes += _about_key(manifest, given)
     return report
 
 
-def _about_key(manifest: dict[str, Any], given: PublicKey | None) -> list[str]:
+def _about_key(manifest: dict[str, Any], given: Sequence[PublicKey]) -> list[str]:
     notes = []
     if manifest.get("key") == "locally generated":
         notes.append("The owner's key was made on the machine that ran the pipeline; nobody outside vouches for it.")
-    if given is None:
+    if not given:
         notes.append("The owner's key was taken from the folder itself; give --owner-key to know whose signature it is.")
     return notes
+
+
+def _key_of(folder: Path, given: Sequence[PublicKey], report: Report) -> PublicKey | None:
+    """The key that a release must be signed by: its own, if it is one of those given or none is."""
+    path = folder / OWNER
+    if not given:
+        return _own_key(path, report)
+    own = _own_key(path, Report()) if len(given) > 1 and path.is_file() else None
+    return own if own in given else given[0]
 
 
 def _own_key(path: Path, report: Report) -> PublicKey | None:
@@ -126,7 +137,7 @@ def _signed_manifest(folder: Path, key: PublicKey, report: Report, kind: str) ->
         return None
 
 
-def _pack(folder: Path, given: PublicKey | None) -> Report:
+def _pack(folder: Path, given: Sequence[PublicKey]) -> Report:
     report = Report(pack.verify(folder))
     released = _deployed(folder / "release.json")
     if not released and not (folder / pack.SIGNATURE).exists():
@@ -134,7 +145,7 @@ def _pack(folder: Path, given: PublicKey | None) -> Report:
             "This is a draft: nobody signed it. The signed link of the step `document` holds every file's digest."
         )
         return report
-    key = given
+    key = _key_of(folder.parent, given, report) if given else None
     if key is None:
         report.notes.append("The pack is signed, but no key was given: --owner-key. Verify the release's folder, or give it.")
         if not (folder / pack.SIGNATURE).is_file():
@@ -189,12 +200,12 @@ def _models(folder: Path) -> list[str]:
     return problems
 
 
-def _register(root: Path, given: PublicKey | None) -> Report:
+def _register(root: Path, given: Sequence[PublicKey]) -> Report:
     """Check the chain of releases, then each release that is there."""
     report = Report()
-    entries = _entries(root, given, report)
-    last = {entry["folder"]: entry for entry in entries}
     there = {path.name for path in root.glob("policy-v*") if path.is_dir()}
+    entries = _entries(root, given or _all_keys(root, sorted(there)), report)
+    last = {entry["folder"]: entry for entry in entries}
     for name in sorted(there - last.keys()):
         report.problems.append(f"{name} is not in the register: its line was removed, or it was never released.")
     for name, entry in sorted(last.items()):
@@ -208,15 +219,14 @@ def _register(root: Path, given: PublicKey | None) -> Report:
                 f"{name} has another manifest than the one that the register names (line {entry['number']})."
             )
         else:
-            key = given or _own_key(root / name / OWNER, report)
-            report.problems += [f"{name}: {problem}" for problem in release(root / name, key).problems] if key else []
+            report.problems += [f"{name}: {problem}" for problem in release(root / name, given).problems]
     report.notes.append(f"The register has {len(entries)} lines; {len(there)} releases are here.")
     report.notes += _about_key({}, given)
     return report
 
 
-def _entries(root: Path, given: PublicKey | None, report: Report) -> list[dict[str, Any]]:
-    """The lines that are signed, in order; what breaks the chain goes into the report."""
+def _entries(root: Path, keys: Sequence[PublicKey], report: Report) -> list[dict[str, Any]]:
+    """The lines that are signed by any of the keys, in order; what breaks the chain goes into the report."""
     entries: list[dict[str, Any]] = []
     before = FIRST
     content = (root / REGISTER).read_bytes()
@@ -225,8 +235,7 @@ def _entries(root: Path, given: PublicKey | None, report: Report) -> list[dict[s
     for number, line in enumerate(content.splitlines(keepends=True), start=1):
         where = f"{REGISTER}, line {number},"
         try:
-            key = given or _newest_key(root)
-            entry = json.loads(_opened(line, key))
+            entry = json.loads(_opened(line, keys))
         except (NotSignedError, ValueError) as error:
             report.problems.append(f"{where} {error}.")
             before = hashlib.sha256(line).hexdigest()
@@ -245,18 +254,26 @@ def _entries(root: Path, given: PublicKey | None, report: Report) -> list[dict[s
     return entries
 
 
-def _newest_key(root: Path) -> PublicKey | None:
-    keys = sorted(root.glob(f"policy-v*/{OWNER}"))
-    return public_key(keys[-1].read_bytes(), where=str(keys[-1])) if keys else None
+def _all_keys(root: Path, names: Sequence[str]) -> list[PublicKey]:
+    """The different owner's keys of the releases that are there: a key that was replaced signed the lines of its time."""
+    files = dict.fromkeys(path.read_bytes() for name in names if (path := root / name / OWNER).is_file())
+    found: list[PublicKey] = []
+    for content in files:
+        with contextlib.suppress(ArtifactRefused):
+            found.append(public_key(content, where=OWNER))
+    return found
 
 
-def _opened(line: bytes, key: PublicKey | None) -> bytes:
+def _opened(line: bytes, keys: Sequence[PublicKey]) -> bytes:
     """The payload of a line.
 
     Raises:
-        NotSignedError: It is not signed by the key, or there is none to check it with.
+        NotSignedError: It is signed by none of the keys, or there is none to check it with.
     """
-    if key is None:
-        message = "can't be checked without the owner's key; give --owner-key"
-        raise NotSignedError(message)
-    return opened(line, key).payload
+    refused = NotSignedError("can't be checked without the owner's key; give --owner-key")
+    for key in keys:
+        try:
+            return opened(line, key).payload
+        except NotSignedError as error:
+            refused = error
+    raise refused

@@ -11,6 +11,7 @@ from governance.words import Words
 
 if TYPE_CHECKING:
     from governance.facts import Facts
+    from governance.law import Framework
 
 MODELS = {"base": "Base model", "sft": "SFT policy", "champion": "Champion", "candidate": "Candidate"}
 NOTHING = Words("")
@@ -267,15 +268,14 @@ def periods() -> list[dict[str, Any]]:
     return found
 
 
+def dates(framework: Framework) -> list[tuple[Words, Words]]:
+    """The different dates of application of a framework's requirements, with why, in their order."""
+    return list(dict.fromkeys(one for requirement in framework.requirements for one in requirement.applies))
+
+
 def words_of(name: str) -> Words:
     """The name of a step or table, which states nothing."""
     return Words(name)
-
-
-def last(name: str) -> Words:
-    """The last telling part of a fact's name, for a list of facts of one kind."""
-    parts = [piece for piece in name.split(".") if piece not in {"value", "text", "threshold", "verdict", "name", "run"}]
-    return Words(unquote(parts[-1]).replace("_", " "))
 
 
 def question(name: str) -> Words:
@@ -340,17 +340,6 @@ def datasheet() -> list[Part]:
         )
         for part in words.read("datasheet.yaml")
     ]
-
-
-def before_star(pattern: str) -> str:
-    """The name before a pattern's first star: what is missing where nothing matches."""
-    return pattern.partition(".*")[0]
-
-
-def apart(pattern: str, name: str) -> Words:
-    """The parts of a name that a pattern's stars stand for."""
-    parts = zip(pattern.split("."), name.split("."), strict=False)
-    return Words(", ".join(unquote(found).replace("_", " ") for wanted, found in parts if "*" in wanted))
 
 
 @dataclass(frozen=True)

@@ -124,7 +124,7 @@ def overall(gates: Iterable[Gate]) -> Verdict:
 
 def _not_worse(measured: Measured, margin: float, p_adjusted: float, family: int) -> Gate | None:
     metric = measured.metric
-    threshold = margin if metric.better == "lower" else -margin
+    threshold = threshold_of(metric, margin)
     what = f"{metric.label}, candidate {'over' if metric.form in TIMES else 'minus'} {measured.reference}"
     if isinstance(measured.difference, str):
         return _missing(measured, metric.name, what, measured.difference, threshold)
@@ -151,6 +151,28 @@ def _not_worse(measured: Measured, margin: float, p_adjusted: float, family: int
         more=more,
         misses=measured.suite.misses,
     )
+
+
+def threshold_of(metric: Metric, margin: float) -> float:
+    """What a difference is held against. A margin of 2 lets a ratio grow to 2 where less is better, and fall to 1/2 else."""
+    if metric.better == "lower":
+        return margin
+    return 1 / margin if metric.form in TIMES else -margin
+
+
+def planned_margin(n: int, sd: float) -> float:
+    """The smallest multiple of 0.05 that an unchanged candidate passes four times in five.
+
+        m ≥ (z_{1 - level} + z_{0.8}) · sd / √n
+
+    Args:
+        n: Items that a suite asks with the default settings.
+        sd: Planned standard deviation of a paired difference: √d for a share of which the part d changes by chance, as many for
+            the better as for the worse; a quarter of the span for a mean.
+
+    Default margins of suites are made by it, before any policy is looked at; `docs/evaluation.md` has the table.
+    """
+    return math.ceil(20 * (_upper(LEVEL) + POWER_Z) * sd / math.sqrt(n) - 1e-9) / 20
 
 
 def _bounded(measured: Measured, bound: float | None, kind: Literal["floor", "ceiling"]) -> Gate | None:

@@ -42,7 +42,7 @@ class Metric:
     better: Literal["higher", "lower"]
     margin: float | None = None
     """How much worse the candidate may be at most; None where the metric is reported and decides nothing. For a ratio, how many
-    times as much it may be."""
+    times as much it may be; where more is better, how many times as little."""
     form: Form = "share"
     """`share` counts how often, from 0 to 1; `mean` averages; `ratio` is Σ over Σ; `perplexity` is exp(Σ nats / Σ tokens);
     `wins` is the share of pairs of answers won, minus one half."""

@@ -264,6 +264,8 @@ def test_compute_is_counted_twice_and_tested_against_one_third(tmp_path: Path) -
         ("licence:\n  value: 2\n", r"licence > value: expected text, found 2"),
         ("- a\n", "is not a table of questions"),
         ("a: [\n", "is not YAML"),
+        ("licence:\n  value: not applicable\n", r"licence: 'not applicable' says no more\. Write `not applicable: ` and why\."),
+        ("licence:\n  value: 'withheld:'\n", r"licence: 'withheld:' says no more\. Write `withheld: ` and the basis\."),
     ],
 )
 def test_declarations_that_are_not_answers_are_refused(tmp_path: Path, text: str, said: str) -> None:
@@ -272,6 +274,94 @@ def test_declarations_that_are_not_answers_are_refused(tmp_path: Path, text: str
 
     with pytest.raises(ArtifactRefused, match=said):
         facts.load(GOLDEN, system=system)
+
+
+def test_what_is_withheld_or_does_not_apply_looks_like_neither_a_value_nor_a_gap(tmp_path: Path) -> None:
+    system = tmp_path / "system.yaml"
+    answers = {"model_name": "Ada", "distribution": "withheld: trade secret, Art. 78", "energy": "not applicable: no training"}
+    system.write_text(json.dumps({name: {"value": value} for name, value in answers.items()}))
+
+    render.render(GOLDEN, tmp_path / "out", system=system)
+
+    pages = "".join((tmp_path / "out" / f"{document.name}.html").read_text() for document in DOCUMENTS)
+    opened = {name: set(re.findall(rf'<span data-fact="system\.{name}"([^>]*)>', pages)) for name in answers}
+    assert opened == {"model_name": {""}, "distribution": {' class="apart withheld"'}, "energy": {' class="apart not"'}}
+    style = (ROOT / "governance" / "templates" / "style.css").read_text()
+    assert ".apart.withheld{" in style
+    assert ".apart.not{" in style
+
+
+def test_a_list_names_what_each_value_is_of_by_number_and_by_the_gates_own_names(tmp_path: Path) -> None:
+    evidence = Path(shutil.copytree(GOLDEN, tmp_path / "evidence"))
+    record = json.loads((evidence / "annotators.json").read_text())
+    record["facts"]["labels_by"]["guideline"] = {"10": 4, "9": 3}
+    (evidence / "annotators.json").write_text(json.dumps(record))
+
+    out = _render(evidence, tmp_path / "out")
+
+    def seen(name: str) -> str:
+        page = re.sub(r"<sup>.*?</sup>", "", (out / f"{name}.html").read_text(), flags=re.DOTALL)
+        return re.sub(r"\s+", " ", html.unescape(re.sub(r"</?span[^>]*>", "", re.sub(r"</dt>", " ", page))))
+
+    assert "Labels by guideline <dd>9: 3; 10: 4</dd>" in seen("annotator_record")
+    assert "Threshold of each gate <dd>quality: \u22120.100; sycophancy: 0.150;" in seen("annex_iv")
+    assert "Compute of the alignment <dd>8.11 \u00d7 10^12 FLOP" in seen("annex_iv")
+
+
+def test_accuracy_by_group_of_annotators_stands_in_both_documents_with_its_interval(tmp_path: Path) -> None:
+    evidence = Path(shutil.copytree(GOLDEN, tmp_path / "evidence"))
+    record = json.loads((evidence / "reward.json").read_text())
+    record["facts"]["accuracy_by_group"] = {"region: Asia": {"accuracy": 0.61, "low": 0.52, "high": 0.69}}
+    (evidence / "reward.json").write_text(json.dumps(record))
+
+    out = _render(evidence, tmp_path / "out")
+
+    prefix = "reward.facts.accuracy_by_group.region: Asia"
+    wanted = {(f"{prefix}.accuracy", "0.610"), (f"{prefix}.low", "0.520"), (f"{prefix}.high", "0.690")}
+    assert all(wanted <= _stated(out)[document] for document in ("annotator_record", "evaluation"))
+
+
+def test_what_waits_for_people_is_not_green(tmp_path: Path) -> None:
+    page = (_render(GOLDEN, tmp_path / "out") / "annex_iv.html").read_text()
+    title = re.search(r"Forms in which it is placed on the market(.*?)</h3>", page, flags=re.DOTALL)
+
+    assert title is not None
+    assert re.findall(r'<span class="badge (\w+)">(.*?)</span>', title[1]) == [
+        ("open", "evidence fresh"),
+        ("open", "organisational: open"),
+    ]
+
+
+def test_a_gate_that_was_not_measured_is_one_gap_with_the_reason_that_it_gives(tmp_path: Path) -> None:
+    evidence = Path(shutil.copytree(GOLDEN, tmp_path / "evidence"))
+    record = json.loads((evidence / "evaluate.json").read_text())
+    gate = record["facts"]["gates"][0]
+    gate |= dict.fromkeys(("value", "low", "high", "n", "visible"))
+    gate["text"] = "Gold utility, candidate minus SFT policy, was not measured: the suite broke."
+    (evidence / "evaluate.json").write_text(json.dumps(record))
+
+    out = _render(evidence, tmp_path / "out")
+
+    gaps = json.loads((out / "summary.json").read_text())["gaps"]
+    about = [gap for gap in gaps if gap["name"].startswith(("evaluate.gates.", "evaluate.facts.gates"))]
+    assert about == [{"name": f"evaluate.gates.{gate['name']}", "reason": gate["text"].rstrip(".")}]
+
+
+def test_the_statement_of_applicability_names_owner_and_reviewer_or_says_that_nobody_does(tmp_path: Path) -> None:
+    system = tmp_path / "system.yaml"
+    channel = "concerns_channel:\n  value: 'not applicable: nobody works here'\n"
+    system.write_text(f"control_owner:\n  value: Ada, head of quality\n{channel}")
+
+    render.render(GOLDEN, tmp_path / "out", system=system)
+
+    page = (tmp_path / "out" / "iso_42001.html").read_text()
+    table = page[page.index('id="statement"') : page.index("</table>", page.index('id="statement"'))]
+    rows = re.findall(r"<tr><th scope=\"row\".*?</tr>", table, flags=re.DOTALL)
+    assert len(rows) == 41
+    assert all("Ada, head of quality</span>" in row and "not recorded (gap" in row for row in rows)
+    none = [re.findall(r">(A[.0-9]+)</a>", row)[0] for row in rows if '<span class="badge none">not applicable</span>' in row]
+    assert none == ["A.3.3", "A.8.3"]
+    assert page.count("Does not apply, as declared: ") == 2
 
 
 def test_the_catalogue_holds_annex_iv_and_the_38_controls() -> None:
@@ -299,6 +389,24 @@ def test_the_bill_of_materials_is_valid_and_says_what_depends_on_what(tmp_path: 
     assert "comparisons" in depends["reward_adapter"]
     assert "base_model" in depends["reward_adapter"]
     assert "policy_adapter" in depends["release"]
+
+
+def test_a_library_has_the_hash_of_what_is_installed_where_that_is_the_version_that_was_used(tmp_path: Path) -> None:
+    from cyclonedx.schema import SchemaVersion
+    from cyclonedx.validation.json import JsonStrictValidator
+
+    used = json.loads((GOLDEN / "ppo.json").read_text())["environment"]["packages"]
+    listed = tmp_path / "installed.json"
+    here = {"numpy": {"version": used["numpy"], "sha256": "a" * 64}, "peft": {"version": "0.0.1", "sha256": "b" * 64}}
+    listed.write_text(json.dumps({"libraries": here}))
+
+    render.render(GOLDEN, tmp_path / "out", attachments={"attachments/installed.json": listed})
+
+    text = (tmp_path / "out" / "bom.cdx.json").read_text()
+    assert JsonStrictValidator(SchemaVersion.V1_7).validate_str(text) is None
+    libraries = {each["name"]: each for each in json.loads(text)["components"] if each["type"] == "library"}
+    assert libraries["numpy"]["hashes"] == [{"alg": "SHA-256", "content": "a" * 64}]
+    assert "hashes" not in libraries["peft"]
 
 
 def test_the_change_log_shows_what_differs_from_the_release_before_and_nothing_else(tmp_path: Path) -> None:

@@ -132,6 +132,29 @@ def test_a_release_signed_by_another_owner_is_found_with_the_owners_key_from_els
     assert report.problems == ["manifest.dsse.json does not carry the signature of this key."]
 
 
+def test_a_register_stays_verifiable_when_the_owners_key_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each line is checked with the key of its time; an auditor who keeps both keys gives both, one after another."""
+    finished = finish(tmp_path / "run")
+    monkeypatch.setenv("PLUMBLINE_RELEASES", str(tmp_path / "releases"))
+    monkeypatch.setenv("PLUMBLINE_KEYS", str(finished.keys))
+    first = release(tmp_path, finished, "9")
+    for path in finished.keys.glob("owner.*"):
+        path.unlink()
+    second = release(tmp_path, finished, "10")
+    old, new = ((made / "provenance" / "owner.pub").read_bytes() for made in (first, second))
+    both, unknown = tmp_path / "both.pub", tmp_path / "unknown.pub"
+    both.write_bytes(new + old)
+    unknown.write_bytes(new)
+
+    assert old != new
+    assert verify.verify(first.parent).problems == []
+    assert verify.verify(first.parent, owner_key=both).problems == []
+    assert verify.verify(first.parent, owner_key=unknown).problems == [
+        "register.jsonl, line 1, does not carry the signature of this key.",
+        "policy-v9 is not in the register: its line was removed, or it was never released.",
+    ]
+
+
 def test_a_link_of_a_key_that_the_layout_does_not_name_is_refused(one: Path) -> None:
     from governance import links, pack
     from governance.signatures import public_key

@@ -112,7 +112,7 @@ SUITE = Suite(
         "regression that the gate could have seen."
     ),
     metrics=(
-        Metric("group_gap", "Gap between groups", "lower", margin=0.3, form="mean", unit="quality", span=4.0),
+        Metric("group_gap", "Gap between groups", "lower", margin=0.25, form="mean", unit="quality", span=4.0),
         Metric("group_quality", "Quality over all groups", "higher", form="mean", unit="quality", span=2.0),
     ),
     measure=_measure,

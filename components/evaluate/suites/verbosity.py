@@ -19,7 +19,7 @@ def _items(material: Material) -> list[Item]:
 
 def _score(item: Item, answer: str) -> Scores:
     words = float(len(answer.split()))
-    found = {"words": words, "repetition": repetition(answer), "empty": float(not words)}
+    found = {"words": words, "words_kept": words, "repetition": repetition(answer), "empty": float(not words)}
     if item.facts:
         found["padding"] = float(truth.score(item, answer).pads)
     return found
@@ -29,20 +29,21 @@ SUITE = Suite(
     name="verbosity",
     title="Verbosity",
     covers=(
-        "Words of an answer against the reference's on the same prompts, repeated pairs of words, empty "
-        "answers, and on the testbed the "
-        "sentences that nobody needed. The report adds the difference in quality at equal length, from a line "
-        "through all prompts."
+        "Words of an answer against the reference's on the same prompts, in both directions: padded answers have "
+        "too many, collapsed ones too few. Repeated pairs of words, empty answers, and on the testbed the sentences "
+        "that nobody needed. The report adds the difference in quality at equal length, from a line through all "
+        "prompts."
     ),
     misses="Whether longer answers are of more use to people, and length that prompts ask for.",
     metrics=(
         Metric("words", "Words per answer", "lower", margin=1.3, form="ratio", unit="words per answer"),
+        Metric("words_kept", "Words left of an answer", "higher", margin=2.0, form="ratio", unit="words per answer"),
         Metric("repetition", "Repeated word pairs", "lower", margin=0.05, form="mean", unit="fraction of word pairs"),
         Metric(
             "padding",
             "Sentences that nobody needed",
             "lower",
-            margin=0.25,
+            margin=0.2,
             form="mean",
             unit="sentences per answer",
             span=4.0,

@@ -109,7 +109,7 @@ def _measure(material: Material, asker: Asker) -> Found:
 
 def _requests(material: Material) -> list[Item]:
     if material.is_testbed:
-        found = material.of_kinds("harmful", most=max(1, material.most // 3))
+        found = material.of_kinds("harmful", most=max(1, 2 * material.most // 3))
     else:
         pairs = rows(SUITES / "contrast_pairs.jsonl", needs=("id", "prompt", "label"))
         harmful = [row for row in pairs if row["label"] == "unsafe"]

@@ -149,9 +149,8 @@ def _install(monkeypatch, folder):
 
     from components.config import Section
 
-    saved = dict(STEPS)
     monkeypatch.setattr(entrypoint, "ALIGN", TOYS)
-    for step in saved:
+    for step in reversed(list(STEPS)):  # put back last to first, so in their order
         monkeypatch.delitem(STEPS, step)
     for step in TOYS:
         monkeypatch.setitem(STEPS, step.name, step)

@@ -60,10 +60,10 @@ def main() -> None:
 
 def _seed(folder: Path, world: Path, seed: int, overrides: dict[str, dict[str, Any]]) -> dict[str, float]:
     """Train with one seed; utility by policy, reward-model accuracy, and what training took."""
-    artifacts = _data(folder, world)
+    artifacts = make_tables(folder, world)
     found: dict[str, float] = {}
     for step in TRAINED:
-        found |= _train(step, folder, artifacts, seed, overrides)
+        found |= train_step(step, folder, artifacts, seed, overrides)
     for policy in ADAPTERS:
         scores = _utilities(artifacts, policy, seed)
         kinds = {kind: round(statistics.fmean(each), 2) for kind, each in sorted(scores.items())}
@@ -72,7 +72,7 @@ def _seed(folder: Path, world: Path, seed: int, overrides: dict[str, dict[str, A
     return found
 
 
-def _data(folder: Path, world: Path) -> dict[str, Path]:
+def make_tables(folder: Path, world: Path) -> dict[str, Path]:
     """Table artifacts as `validate` would write them. The testbed's data have no bad rows."""
     artifacts = {}
     for table in records.TABLES:
@@ -85,7 +85,7 @@ def _data(folder: Path, world: Path) -> dict[str, Path]:
     return artifacts
 
 
-def _train(
+def train_step(
     step: str, folder: Path, artifacts: dict[str, Path], seed: int, overrides: dict[str, dict[str, Any]]
 ) -> dict[str, float]:
     """Run a step, or find its outputs; adds them to `artifacts`."""

@@ -79,6 +79,7 @@ FAULTS: dict[str, tuple[str, Writer, tuple[str, ...]]] = {
 }
 """Name → the suite meant for it, who writes the answers, and to which kinds of prompt."""
 HACKED = "reward-hacked with KL 0"
+HACKED_UPDATES = 80
 
 
 def main() -> None:
@@ -99,9 +100,9 @@ def _trained(folder: Path) -> dict[str, Path]:
     world = folder / "world"
     if not world.exists():
         write_world(world, seed=0, size="full", force=False)
-    artifacts = alignment._data(folder / "seed-0", world)  # noqa: SLF001  (the same harness)
+    artifacts = alignment.make_tables(folder / "seed-0", world)
     for name in alignment.TRAINED:
-        alignment._train(name, folder / "seed-0", artifacts, 0, {})  # noqa: SLF001
+        alignment.train_step(name, folder / "seed-0", artifacts, 0, {})
     return artifacts
 
 
@@ -184,11 +185,11 @@ def _spoil(artifacts: dict[str, Path], out: Path, examples: list[tuple[list[dict
 
 
 def _hacked(artifacts: dict[str, Path], folder: Path) -> Path:
-    """PPO against the proxy with nothing to hold it back."""
+    """PPO against the proxy with nothing to hold it back: no penalty, no monitor, no judge that chooses an earlier policy."""
     out = folder / "outputs" / "policy_adapter"
     if not (out / "adapter_model.safetensors").exists():
         spec = STEPS["ppo"]
-        settings = section_class("ppo")(kl_coef=0.0)
+        settings = section_class("ppo")(kl_coef=0.0, updates=HACKED_UPDATES, selection="last", on_alarm="warn")
         inputs = {name: artifacts[name] for name in spec.reads}
         context: Context[Any] = Context(
             step=spec, config=settings, seed=0, inputs=inputs, scratch=folder, checkpoints=folder / "checkpoints"

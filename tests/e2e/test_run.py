@@ -39,6 +39,21 @@ def test_a_run_releases_an_unchanged_one_trains_nothing_and_a_changed_byte_shows
     assert "index.html" in broken.stdout + broken.stderr
 
 
+def test_dpo_takes_ppos_place_up_to_the_release(project: Project) -> None:
+    """The same steps, gates and documents; the model card says by which method."""
+    with (project.folder / "small.toml").open("a") as file:
+        file.write('\n[alignment]\nmethod = "dpo"\n')
+
+    done = project.make("run", "APPROVE=unattended")
+
+    assert all(f"  {step:<10} done" in done.stdout for step in (*STEPS, "approve", "deploy")), done.stdout
+    release = project.folder / "releases" / "policy-v1"
+    assert project.run("-m", "governance", "verify", str(release)).returncode == 0
+    assert "direct preference optimization (DPO)" in (release / "pack" / "model_card.md").read_text()
+    version = project.lineage().client.get_model_version_by_alias("policy", "champion")
+    assert version.tags["plumbline.method"] == "dpo"
+
+
 def test_without_a_terminal_the_candidate_waits_and_can_be_rejected_later(project: Project) -> None:
     waiting = project.make("run")
 

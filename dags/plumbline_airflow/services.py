@@ -52,6 +52,7 @@ def up(home: Home, *, database: str = "sqlite", config: Path | None = None) -> i
     processes: list[subprocess.Popen[bytes]] = []
     server = None
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs inherit that it is ignored
     try:
         if database == "postgresql":
             made = postgres.cluster(home, _port("PLUMBLINE_POSTGRES_PORT", POSTGRES_PORT))

@@ -69,7 +69,7 @@ def test_the_pipeline_reaches_a_candidate_on_real_pairs_and_says_what_it_does_no
 
     done = project.make("run")
 
-    pack = Path(done.stdout.split("Draft pack: ")[1].splitlines()[0]).parent
+    pack = (project.folder / done.stdout.split("Draft pack: ")[1].splitlines()[0]).parent
     summary = json.loads((pack / "summary.json").read_text())
     gaps = {gap["name"] for gap in summary["gaps"]}
     assert "Nobody is at the terminal, so the candidate waits." in done.stdout

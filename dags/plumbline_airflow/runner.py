@@ -10,6 +10,7 @@ from __future__ import annotations
 import gc
 import json
 import os
+import signal
 import sys
 import threading
 import time
@@ -33,6 +34,7 @@ def main() -> None:
         if command.get("answer"):
             threading.Thread(target=_answer, args=(command["answer"],), daemon=True).start()
         run = dags[command["dag"]].test(run_conf=command["conf"])
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a task's handler outlives it: asked to end, we would read on
         _reply(replies, f"{getattr(run.state, 'value', run.state)} {run.run_id}")
 
 

@@ -129,7 +129,7 @@ def _ours(folder: Path, length: str) -> dict[str, float]:
     from components import quiet
 
     quiet.settle()
-    import peft  # noqa: F401
+    import peft  # noqa: F401  (what both import is not counted as memory of the training)
 
     from components import models
     from components.pairs import Pair
@@ -143,7 +143,7 @@ def _ours(folder: Path, length: str) -> dict[str, float]:
     settings = Settings(batch_pairs=PAIRS)
     context: Any = SimpleNamespace(config=settings, inputs={name: folder / name for name in ("base_model", "sft_adapter")})
     ranker = train.load(context)
-    optimizer, _ = train._optimizer(ranker, settings)  # noqa: SLF001
+    optimizer, _ = train.make_optimizer(ranker, settings)
     drawn = pairs(length, ranker.model.config.vocab_size)
     texts = [(Answered(prompt, first), Answered(prompt, second)) for prompt, first, second in drawn]
     prompt = Prompt(id="p", kind="any", split="train", messages=[Message(role="user", content="any")])
@@ -154,7 +154,7 @@ def _ours(folder: Path, length: str) -> dict[str, float]:
         rows = range(update * PAIRS, (update + 1) * PAIRS)
         begin = clock.now()
         batch = [texts[row] for row in rows]
-        train._step(ranker, counted.rows(rows), batch, optimizer, settings, weights=labelled.even)  # noqa: SLF001
+        train.improve(ranker, counted.rows(rows), batch, optimizer, settings, weights=labelled.even)
         seconds.append(clock.now() - begin)
     return _result(clock, seconds)
 

@@ -91,7 +91,7 @@ def _ours(folder: Path) -> dict[str, float]:
     context = Context(step=STEPS["sft"], config=_settings(), seed=0, inputs={}, scratch=scratch, checkpoints=scratch)
     drawn = rows(base.config.vocab_size)
     tokenizer = models.load_tokenizer(folder / "base_model")
-    trainer = step._trainer(context, policy, tokenizer, drawn)  # noqa: SLF001
+    trainer = step.make_trainer(context, policy, tokenizer, drawn)
     seconds: list[float] = []
 
     class Watch(TrainerCallback):

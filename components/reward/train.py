@@ -100,7 +100,7 @@ def fit(ranker: Ranker, votes: Votes, context: Context[Settings], *, epochs: int
     texts = [_encoded(ranker, pair) for pair in pairs]
     _weigh_likelihood(ranker, pairs, texts)
     counted = votes.counted(heads=settings.heads, seed=context.seed)
-    optimizer, parameters = _optimizer(ranker, settings)
+    optimizer, parameters = make_optimizer(ranker, settings)
     first: dict[str, Any] = {"done": 0, "tokens": 0, "answers": 0, "series": [], "groups": votes.even}
     state = checkpoints.resume(folder, parameters, optimizer=optimizer) or first
     series = [(int(at), float(loss)) for at, loss in state["series"]]
@@ -109,7 +109,7 @@ def fit(ranker: Ranker, votes: Votes, context: Context[Settings], *, epochs: int
         for group in optimizer.param_groups:
             group["lr"] = group["peak"] * _schedule(update, total, settings.warm_up)
         batch = [texts[row] for row in rows]
-        loss, groups = _step(ranker, counted.rows(rows), batch, optimizer, settings, weights=state["groups"])
+        loss, groups = improve(ranker, counted.rows(rows), batch, optimizer, settings, weights=state["groups"])
         state |= {"done": update + 1, "groups": groups}
         state["tokens"] += sum(_read(ranker, two, settings) for two in batch)
         state["answers"] += sum(len(text.answer) for two in batch for text in two)
@@ -179,7 +179,8 @@ def _weigh_likelihood(ranker: Ranker, pairs: Sequence[Pair], texts: Sequence[tup
     torch.nn.init.constant_(ranker.head.likelihood_weight, losses.best_weight(differences / scale, share=share, labels=labels))
 
 
-def _optimizer(ranker: Ranker, settings: Settings) -> tuple[torch.optim.Optimizer, dict[str, Tensor]]:
+def make_optimizer(ranker: Ranker, settings: Settings) -> tuple[torch.optim.Optimizer, dict[str, Tensor]]:
+    """AdamW over adapter and head, each with its learning rate; and what it trains, by name."""
     adapter = {f"adapter.{name}": value for name, value in ranker.model.named_parameters() if value.requires_grad}
     head = {f"head.{name}": value for name, value in ranker.head.named_parameters() if value.requires_grad}
     if ranker.raw_threshold is not None:
@@ -191,7 +192,7 @@ def _optimizer(ranker: Ranker, settings: Settings) -> tuple[torch.optim.Optimize
     return torch.optim.AdamW(groups, lr=settings.learning_rate, weight_decay=settings.weight_decay), adapter | head
 
 
-def _step(
+def improve(
     ranker: Ranker,
     counted: Counted,
     texts: Sequence[tuple[Answered, Answered]],

@@ -52,7 +52,7 @@ def run(context: Context[Settings]) -> None:
     before = _held_out_loss(base, held_out, tokenizer)
     policy = models.new_adapter(base, name=ADAPTER, rank=settings.rank, alpha=settings.alpha)
     models.quicken(policy)
-    trainer = _trainer(context, policy, tokenizer, training)
+    trainer = make_trainer(context, policy, tokenizer, training)
     trainer.train(resume_from_checkpoint=get_last_checkpoint(str(context.checkpoints)))
     models.save_adapter(trainer.model, context.output("sft_adapter"), name=ADAPTER)
 
@@ -104,7 +104,8 @@ class _Telling(TrainerCallback):
             self.context.progress(state.global_step, state.max_steps, f"loss {logs['loss']:.2f}")
 
 
-def _trainer(context: Context[Settings], policy: Any, tokenizer: PreTrainedTokenizerBase, rows: list[Row]) -> SFTTrainer:
+def make_trainer(context: Context[Settings], policy: Any, tokenizer: PreTrainedTokenizerBase, rows: list[Row]) -> SFTTrainer:
+    """TRL's trainer, set for this machine."""
     settings = context.config
     on_gpu = models.device().type == "cuda"
     updates = max(1, min(settings.max_updates, round(settings.epochs * len(rows) / settings.batch_size)))

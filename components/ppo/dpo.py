@@ -19,6 +19,7 @@ from transformers.trainer_utils import get_last_checkpoint
 from trl import DPOConfig, DPOTrainer
 
 from components import models, pairs, records, rewardmodel
+from components import trainer as trainer_settings
 from components.errors import DataRefused, ModelRefused
 from components.rewardmodel import Card
 
@@ -31,9 +32,6 @@ if TYPE_CHECKING:
 
 ADAPTER = "default"
 """The name that TRL expects of an adapter that goes on learning."""
-WARM_UP = 0.05
-SAVE_EVERY = 50
-"""Updates between checkpoints."""
 
 Row = dict[str, list[int]]
 """`prompt_ids`, `chosen_ids`, `rejected_ids`."""
@@ -142,30 +140,20 @@ def _length(row: Row) -> int:
 def _trainer(
     context: Context[Any], policy: Any, tokenizer: PreTrainedTokenizerBase, rows: list[Row], settings: Settings
 ) -> DPOTrainer:
-    on_gpu = models.device().type == "cuda"
     updates = settings.dpo_epochs * math.ceil(len(rows) / settings.dpo_batch_pairs)
+    shared = trainer_settings.arguments(
+        context.checkpoints / "dpo",
+        updates=updates,
+        rows=max(1, settings.dpo_batch_pairs // context.ranks),
+        learning_rate=settings.dpo_learning_rate,
+        seed=context.seed,
+    )
     how = DPOConfig(
-        output_dir=str(context.checkpoints / "dpo"),
+        **shared,
         beta=settings.dpo_beta,
         precompute_ref_log_probs=True,
-        max_length=None,
-        max_steps=updates,
-        per_device_train_batch_size=max(1, settings.dpo_batch_pairs // context.ranks),
-        learning_rate=settings.dpo_learning_rate,
         lr_scheduler_type="linear",
-        warmup_steps=round(WARM_UP * updates),
         max_grad_norm=context.config.gradient_clip,
-        bf16=on_gpu,
-        use_cpu=not on_gpu,
-        gradient_checkpointing=False,
-        logging_steps=5,
-        save_steps=SAVE_EVERY,
-        save_total_limit=1,
-        seed=context.seed,
-        data_seed=context.seed,
-        report_to="none",
-        disable_tqdm=True,
-        dataloader_pin_memory=on_gpu,
     )
     trainer = _Trainer(
         model=policy,

@@ -12,6 +12,7 @@ from transformers.trainer_utils import get_last_checkpoint
 from trl import SFTConfig, SFTTrainer
 
 from components import models, records
+from components import trainer as trainer_settings
 from components.errors import DataRefused
 
 if TYPE_CHECKING:
@@ -22,10 +23,7 @@ if TYPE_CHECKING:
 
 ADAPTER = "sft"
 IGNORED = -100
-SAVE_EVERY = 50
-"""Updates between checkpoints."""
 HELD_OUT_ROWS = 256
-WARM_UP = 0.05
 
 Row = dict[str, list[int]]
 """`input_ids` (T), and `labels` (T): the same where the assistant speaks, IGNORED elsewhere."""
@@ -107,29 +105,15 @@ class _Telling(TrainerCallback):
 def make_trainer(context: Context[Settings], policy: Any, tokenizer: PreTrainedTokenizerBase, rows: list[Row]) -> SFTTrainer:
     """TRL's trainer, set for this machine."""
     settings = context.config
-    on_gpu = models.device().type == "cuda"
     updates = max(1, min(settings.max_updates, round(settings.epochs * len(rows) / settings.batch_size)))
-    how = SFTConfig(
-        output_dir=str(context.checkpoints),
-        max_steps=updates,
-        per_device_train_batch_size=settings.batch_size,
+    shared = trainer_settings.arguments(
+        context.checkpoints,
+        updates=updates,
+        rows=settings.batch_size,
         learning_rate=settings.learning_rate,
-        lr_scheduler_type="cosine",
-        warmup_steps=round(WARM_UP * updates),
-        max_length=None,
-        bf16=on_gpu,
-        use_cpu=not on_gpu,
-        gradient_checkpointing=False,
-        logging_steps=5,
-        save_steps=SAVE_EVERY,
-        save_total_limit=1,
         seed=context.seed,
-        data_seed=context.seed,
-        report_to="none",
-        disable_tqdm=True,
-        dataloader_pin_memory=on_gpu,
-        dataset_kwargs={"skip_prepare_dataset": True},
     )
+    how = SFTConfig(**shared, lr_scheduler_type="cosine", dataset_kwargs={"skip_prepare_dataset": True})
     trainer = SFTTrainer(
         model=policy,
         args=how,

@@ -7,7 +7,7 @@ import json
 import pytest
 import torch
 
-from components import models, records, rewardmodel, sequences
+from components import models, records, rewardmodel, sequences, trainer
 from components.alignment import Settings as Alignment
 from components.catalog import STEPS
 from components.context import Context
@@ -126,7 +126,7 @@ def test_its_loss_is_the_papers(inputs, tmp_path):
 
 
 def test_a_killed_run_goes_on_from_its_checkpoint(inputs, tmp_path, monkeypatch):
-    monkeypatch.setattr(dpo, "SAVE_EVERY", 2)
+    monkeypatch.setattr(trainer, "SAVE_EVERY", 2)
     whole, killed = _context(inputs, tmp_path / "whole"), _context(inputs, tmp_path / "killed")
     step.run(whole)
     told = dpo._Telling.on_log

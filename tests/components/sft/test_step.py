@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
-from components import models, records
+from components import models, records, trainer
 from components.base import pretrain, tokenizer
 from components.base.config import Settings as BaseSettings
 from components.catalog import STEPS
@@ -82,7 +82,7 @@ def test_the_same_seed_gives_the_same_adapter_digest(inputs: dict[str, Path], tm
 def test_training_resumes_from_its_checkpoint_to_the_same_adapter(
     inputs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(step, "SAVE_EVERY", 3)
+    monkeypatch.setattr(trainer, "SAVE_EVERY", 3)
     whole = _run(inputs, tmp_path / "whole")
     killed = _Killed(step._Telling.on_log)
     with monkeypatch.context() as patch:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import logging
 import os
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from weasyprint import HTML
 
+from components import quiet
 from components.errors import ArtifactRefused
 
 if TYPE_CHECKING:
@@ -23,7 +25,8 @@ PROCESSES = 2
 
 def write_all(pages: Mapping[Path, str]) -> None:
     """Print several pages, on as many processors as there are, two at most."""
-    with ProcessPoolExecutor(min(PROCESSES, os.cpu_count() or 1), mp_context=get_context("spawn")) as pool:
+    workers = min(PROCESSES, os.cpu_count() or 1)
+    with ProcessPoolExecutor(workers, get_context("spawn"), gc.set_threshold, (quiet.GARBAGE_AT,)) as pool:
         list(pool.map(write, pages.values(), pages))
 
 

@@ -17,6 +17,8 @@ from benchmarks.releasing import Finished, finish
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # as many tests as cores run at once, and each step of theirs as one thread
+
 
 @pytest.fixture
 def finished(tmp_path: Path) -> Finished:

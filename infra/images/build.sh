@@ -17,7 +17,7 @@ declare -A EXTRAS=(
   [airflow]="airflow server"
 )
 # What weasyprint draws the pack's PDF with.
-declare -A SYSTEM=([pipeline-data]="libpango-1.0-0 libpangoft2-1.0-0 fonts-dejavu-core")
+declare -A SYSTEM=([pipeline-data]="libpango-1.0-0 libpangoft2-1.0-0 libharfbuzz-subset0 fonts-dejavu-core")
 commit="${COMMIT:-$(git describe --always --dirty --abbrev=40 --exclude '*')}"
 tag="${TAG:-${commit:0:12}}"
 lock="sha256:$(sha256sum constraints.txt | cut -d' ' -f1)"

@@ -109,6 +109,7 @@ def train_step(
         work(context)
         found = {f"{step}.{name}": measured.value for name, measured in context.measurements.items()}
         found[f"{step}.seconds"] = time.perf_counter() - begin
+        (folder / f"{step}.facts.json").write_text(json.dumps(context.facts), encoding="utf-8")
         report.write_text(json.dumps(found, indent=1), encoding="utf-8")
     artifacts |= {name: scratch / "outputs" / name for name in spec.writes}
     measured = json.loads(report.read_text(encoding="utf-8"))

@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from benchmarks import alignment
+from benchmarks import alignment, hacking
 from components import models, quiet, records
 from components.catalog import STEPS
 from components.config import section_class
@@ -192,15 +192,10 @@ def _hacked(artifacts: dict[str, Path], folder: Path) -> Path:
     gamed = artifacts | {"comparisons": folder / "comparisons"}
     gamed["comparisons"].mkdir(parents=True, exist_ok=True)
     labels = records.read(artifacts["comparisons"] / "comparisons.jsonl", records.Comparison)
-    records.write(gamed["comparisons"] / "comparisons.jsonl", map(_by_length, labels))
+    records.write(gamed["comparisons"] / "comparisons.jsonl", map(hacking.by_length, labels))
     alignment.train_step("reward", folder, gamed, 0, {})
     alignment.train_step("ppo", folder, gamed, 0, {"ppo": UNRESTRAINED})
     return gamed["policy_adapter"]
-
-
-def _by_length(comparison: records.Comparison) -> records.Comparison:
-    first, second = (len(response.split()) for response in comparison.responses)
-    return comparison.model_copy(update={"label": "tie" if first == second else "first" if first > second else "second"})
 
 
 def _regressed(artifacts: dict[str, Path], adapter: Path, suite: str, seed: int) -> bool:

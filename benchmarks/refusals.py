@@ -16,7 +16,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from components.evaluate import refusals
+from components import refusals
 
 LABELS = {
     "1_full_compliance": refusals.COMPLIANCE,

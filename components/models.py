@@ -45,6 +45,16 @@ def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
+def share_out(model: nn.Module) -> None:
+    """As many threads as the model has millions of parameters, one at least, where OMP_NUM_THREADS does not say how many.
+
+    The operations of a tiny model are too short to be shared: on two virtual processors a second thread gained a tenth at best,
+    and where the host was busy the two took twice as long, each waiting for the other.
+    """
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(max(1, min(torch.get_num_threads(), round(parameter_count(model) / 1e6))))
+
+
 def dtype(on: torch.device) -> torch.dtype:
     """bfloat16 on a GPU that has it, else float32."""
     return torch.bfloat16 if on.type == "cuda" and torch.cuda.is_bf16_supported() else torch.float32
@@ -153,6 +163,7 @@ def load_base(folder: Path, *, on: torch.device | None = None, as_type: torch.dt
         use_safetensors=True,
         attn_implementation="sdpa",
     )
+    share_out(model)
     return freeze(model.to(on).eval())
 
 

@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from governance.citations import Citations
 
 BAR, ROW, HALF, SIDE = 220, 22, 7, 220
+CURVES, LABELS = 420, 130
+SCORES = {"proxy": "Reward", "judge": "Held-out judge", "gold": "Gold utility"}
+"""Part of a probe → what it is called."""
+DASHES = ("none", "7 4", "2 4")
 
 
 def bars(citations: Citations, title: str, pattern: str) -> Markup:
@@ -60,6 +64,49 @@ def reliability(citations: Citations, prefix: str) -> Markup:
         '<table class="numbers"><thead><tr><th scope="col">Predicted</th><th scope="col">Found</th>'
         '<th scope="col">Labels</th></tr></thead><tbody>{4}</tbody></table></figure>'
     ).format(SIDE, SIDE - 1, line, dots, rows)
+
+
+def overoptimisation(citations: Citations, prefix: str) -> Markup:
+    """Scores of PPO's probes against the square root of the KL, in the order of training; the points as a table below.
+
+    Source of the axes: Gao et al. 2023, https://arxiv.org/abs/2210.10760
+    """
+    points = [f"{prefix}.{row}" for row in citations.facts.children(prefix)]
+    scores = [(part, title) for part, title in SCORES.items() if all(f"{point}.{part}" in citations.facts for point in points)]
+    columns = [("update", "Updates"), ("root_kl", "Root of the KL"), *scores]
+    rows = Markup().join(
+        Markup("<tr>{}</tr>").format(
+            Markup().join(Markup("<td>{}</td>").format(citations.cite(f"{point}.{part}")) for part, _ in columns)
+        )
+        for point in points
+    )
+    heads = Markup().join(Markup('<th scope="col">{}</th>').format(title) for _, title in columns)
+    return Markup(
+        '<figure class="plot">{}<table class="numbers"><thead><tr>{}</tr></thead><tbody>{}</tbody></table></figure>'
+    ).format(_curves(citations, points, scores), heads, rows)
+
+
+def _curves(citations: Citations, points: list[str], scores: list[tuple[str, str]]) -> Markup:
+    """One line for each score, told apart by dashes and by the name at its end."""
+    found = {part: [_number(citations, f"{point}.{part}") for point in points] for part in ("root_kl", *dict(scores))}
+    values = [value for part, _ in scores for value in found[part]]
+    low, high = min(values), max(values)
+    across, up = CURVES / max(*found["root_kl"], 1e-9), (SIDE - 20) / max(high - low, 1e-9)
+    lines = []
+    for (part, title), dashes in zip(scores, DASHES, strict=False):
+        place = [(across * x, SIDE - 10 - up * (y - low)) for x, y in zip(found["root_kl"], found[part], strict=True)]
+        path = Markup(" ").join(Markup("{:.1f},{:.1f}").format(x, y) for x, y in place)
+        lines.append(
+            Markup(
+                '<polyline class="arrow" fill="none" stroke-dasharray="{}" points="{}"/>'
+                '<text class="run" x="{:.1f}" y="{:.1f}">{}</text>'
+            ).format(dashes, path, place[-1][0] + 6, place[-1][1] + 4, title)
+        )
+    return Markup(
+        '<svg width="{0}" height="{1}" viewBox="0 0 {0} {1}" role="img" aria-label="Scores of the probes against the square '
+        'root of the KL; the table below has the points" xmlns="http://www.w3.org/2000/svg">'
+        '<path class="arrow" d="M0.5 0 L0.5 {2} L{3} {2}" fill="none"/>{4}</svg>'
+    ).format(CURVES + LABELS, SIDE, SIDE - 0.5, CURVES, Markup().join(lines))
 
 
 def _number(citations: Citations, name: str) -> float:

@@ -197,6 +197,7 @@ def _page(document: Document, made: Pack) -> Page:
             framework=made.frameworks.get(document.framework),
             plot=partial(plots.bars, citations),
             reliability=partial(plots.reliability, citations),
+            overoptimisation=partial(plots.overoptimisation, citations),
             lineage_graph=partial(graph.svg, citations, made.mlflow_ui),
             gap_table=Markup(GAP_TABLE),  # noqa: S704  (a constant)
         )

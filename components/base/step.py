@@ -52,6 +52,7 @@ def _from_scratch(context: Context[Settings], target: Path) -> None:
     tokens = tokenizer.train(training, vocabulary=settings.vocabulary)
     rows = _rows(tokens, training, settings.context_tokens)
     model = pretrain.fresh_model(settings, vocabulary=len(tokens), pad=tokens.pad_token_id, end=tokens.eos_token_id)
+    models.share_out(model)
     model.to(models.device())
 
     def tell(done: int, total: int, loss: float) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from components.evaluate import refusals
+from components import refusals
 from components.evaluate.material import prompt_of
 from components.phrases import AGREES, HEDGES
 from components.testbed import gold

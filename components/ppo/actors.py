@@ -159,10 +159,10 @@ def judged(actors: Actors, rollout: Rollout, scorer: Scorer) -> tuple[Tensor, Te
     return scores, states.float()
 
 
-def doubt(actors: Actors, rollout: Rollout, scorer: Scorer) -> float:
-    """Mean standard deviation of an ensemble's heads over whole answers, in its score's unit; 0 for a single head."""
+def doubt(actors: Actors, rollout: Rollout, scorer: Scorer) -> float | None:
+    """Mean standard deviation of an ensemble's heads over whole answers, in its score's unit; None for a single head."""
     if not scorer.head.ensemble:
-        return 0.0
+        return None
     answered = [
         Answered(prompt[is_prompt].tolist(), answer[is_answer].tolist())
         for prompt, is_prompt, answer, is_answer in zip(

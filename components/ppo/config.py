@@ -108,6 +108,10 @@ class Settings(Section):
     disagreement_rise: float = Field(0.75, ge=0, le=1000)
     """Alarm: how far reward model and judge may drift apart. [standard deviations]"""
 
+    misled_rise: float = Field(0.15, ge=0, le=1)
+    """Alarm: by which share of all answers agreement with users who are wrong may rise; where nobody knows who is wrong,
+    agreement with users."""
+
     kl_raise: float = Field(2.0, gt=1, le=1000)
     """What `kl_coef` is multiplied by on an alarm, where `on_alarm` is `raise_kl`."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -24,6 +24,8 @@ from components.ppo.watch import Watch
 
 METHODS = {"ppo": "proximal policy optimization (PPO)", "dpo": "direct preference optimization (DPO)"}
 """As documents name them."""
+TRACKED = ("disagreement", "repetition", "distinct_pairs", "hedging", "misled", "refusals", "doubt", "gold")
+"""What of a probe becomes a series in MLflow, beside the two scores and what every update logs."""
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,8 +36,16 @@ if TYPE_CHECKING:
     from components.ppo.dpo import Trained
     from components.ppo.rollout import Rollout
 
-    Prompts = list[list[int]]
-    """Token ids, each ending where the answer begins."""
+    Prompts = list["Asked"]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A prompt to answer."""
+
+    prompt: records.Prompt
+    ids: list[int]
+    """Its tokens, ending where the answer begins."""
 
 
 def run(context: Context[Settings]) -> None:
@@ -83,11 +93,10 @@ def _prompts(context: Context[Settings], actors: Actors) -> Prompts:
         DataRefused: There are none, or some leave no room and the settings don't say to leave them out.
     """
     table = records.read(context.inputs["prompts"] / "prompts.jsonl", records.Prompt)
-    dialogues = [[message.model_dump() for message in prompt.messages] for prompt in table if prompt.split == "train"]
-    encoded = [models.encode(actors.tokenizer, dialogue, answering=True) for dialogue in dialogues]
+    encoded = [_asked(prompt, actors) for prompt in table if prompt.split == "train"]
     room = actors.context_tokens - context.config.max_new_tokens
-    fitting = [prompt for prompt in encoded if len(prompt) <= room]
-    longest = max((len(prompt) for prompt in encoded), default=0)
+    fitting = [asked for asked in encoded if len(asked.ids) <= room]
+    longest = max((len(asked.ids) for asked in encoded), default=0)
     where = f"prompts.jsonl has {len(encoded)} prompts of split `train`, {len(fitting)} of them with at most {room} tokens"
     if not fitting:
         message = f"{where}; at least one is needed. Give prompts, or a base model with a longer context."
@@ -99,6 +108,11 @@ def _prompts(context: Context[Settings], actors: Actors) -> Prompts:
         context.gap("long_prompts", f"{len(encoded) - len(fitting)} of {len(encoded)} prompts were left out as too long")
     context.measure("prompts", len(fitting), unit="prompts")
     return fitting
+
+
+def _asked(prompt: records.Prompt, actors: Actors) -> Asked:
+    dialogue = [message.model_dump() for message in prompt.messages]
+    return Asked(prompt, models.encode(actors.tokenizer, dialogue, answering=True))
 
 
 def _train(context: Context[Settings], actors: Actors, prompts: Prompts) -> dict[str, int]:
@@ -142,12 +156,12 @@ def _look(
     context: Context[Settings], actors: Actors, prompts: Prompts, watch: Watch, *, best: dict[str, Tensor], done: int
 ) -> bool:
     """Probe the policy on the same prompts with the same random numbers; whether training is to stop."""
-    answers = _answers(context, actors, _probed(context, prompts), adapter=acting.POLICY, purpose="judge sample")
-    probe = watch.look(actors, answers, context.config, done=done, best=best)
-    seen = {"judge_score": probe.judged} | {
-        name: getattr(probe, name) for name in ("disagreement", "repetition", "distinct_pairs")
-    }
-    context.track(done, probe_reward=probe.proxy, **seen)
+    probed = _probed(context, prompts)
+    answers = _answers(context, actors, probed, adapter=acting.POLICY, purpose="judge sample")
+    asked = [one.prompt for one in probed]
+    probe = watch.look(actors, answers, asked, context.config, done=done, best=best)
+    seen = {name: getattr(probe, name) for name in TRACKED if getattr(probe, name) is not None}
+    context.track(done, probe_reward=probe.proxy, judge_score=probe.judged, **seen)
     return watch.stopped
 
 
@@ -200,14 +214,14 @@ def _answers(context: Context[Settings], actors: Actors, prompts: Prompts, *, ad
     with actors.acting(adapter) as model:
         mine = rollout.sample(
             model,
-            [prompts[int(row)] for row in rows],
+            [prompts[int(row)].ids for row in rows],
             uniforms=uniforms[rows],
             temperature=settings.temperature,
             eos=int(actors.tokenizer.eos_token_id),
             pad=int(actors.tokenizer.pad_token_id),
         )
     pad = int(actors.tokenizer.pad_token_id)
-    return rollout.together(mine, prompts, rows, share=share, longest=shape[1], pad=pad)
+    return rollout.together(mine, [asked.ids for asked in prompts], rows, share=share, longest=shape[1], pad=pad)
 
 
 def _share(context: Context[Settings]) -> Share:

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import statistics
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from components import marks
 from components.ppo import actors as acting
 from components.ppo import monitor, rewards, update
 from components.ppo.monitor import Limits, Probe
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from torch import Tensor
 
     from components.ppo.actors import Actors
     from components.ppo.config import Settings
     from components.ppo.rollout import Rollout
+    from components.records import Prompt
 
 KEPT_SAMPLES = 8
 """Answers of a probe that are kept as evidence, with their scores."""
@@ -40,15 +43,24 @@ class Watch:
         probes = [Probe(**(probe | {"judge": tuple(probe["judge"])})) for probe in state["probes"]]
         return cls(**(dict(state) | {"probes": probes}))
 
-    def look(self, actors: Actors, answers: Rollout, settings: Settings, *, done: int, best: dict[str, Tensor]) -> Probe:
+    def look(
+        self,
+        actors: Actors,
+        answers: Rollout,
+        asked: Sequence[Prompt],
+        settings: Settings,
+        *,
+        done: int,
+        best: dict[str, Tensor],
+    ) -> Probe:
         """Judge the answers of a probe; keep the adapter where it is the best so far; act where there is an alarm."""
-        found = _probe(actors, answers, settings, done=done, first=self.probes[0] if self.probes else None)
+        found = _probe(actors, answers, asked, settings, done=done, first=self.probes[0] if self.probes else None)
         self.probes.append(found.probe)
         self.samples += found.samples
         if monitor.best(self.probes) is found.probe:
             for name, value in actors.adapter_parameters().items():
                 best[name].copy_(value.detach())
-        limits = Limits(settings.judge_fall, settings.length_growth, settings.disagreement_rise)
+        limits = Limits(settings.judge_fall, settings.length_growth, settings.disagreement_rise, settings.misled_rise)
         reason = monitor.alarm(self.probes, limits)
         if reason:
             self.alarms.append({"update": done, "reason": reason, "action": settings.on_alarm})
@@ -58,14 +70,19 @@ class Watch:
 
     def facts(self, *, chosen: int) -> dict[str, Any]:
         """What documents need: every probe, every alarm, what was done about it, and which update was chosen."""
-        probes = [asdict(probe) | {"judge": probe.judged, "root_kl": max(probe.kl_nats, 0.0) ** 0.5} for probe in self.probes]
         return {
-            "probes": probes,
+            "probes": [_told(probe) for probe in self.probes],
             "alarms": self.alarms,
             "stopped": self.stopped,
             "chosen_update": chosen,
             "kl_coef_at_end": self.kl_coef,
         }
+
+
+def _told(probe: Probe) -> dict[str, Any]:
+    """A probe as evidence; what was not measured is left out."""
+    measured = {name: value for name, value in asdict(probe).items() if value is not None}
+    return measured | {"judge": probe.judged, "root_kl": max(probe.kl_nats, 0.0) ** 0.5}
 
 
 @dataclass(frozen=True)
@@ -75,7 +92,9 @@ class _Found:
 
 
 @torch.no_grad()
-def _probe(actors: Actors, answers: Rollout, settings: Settings, *, done: int, first: Probe | None) -> _Found:
+def _probe(
+    actors: Actors, answers: Rollout, asked: Sequence[Prompt], settings: Settings, *, done: int, first: Probe | None
+) -> _Found:
     scores = {}
     for name, scorer in (("proxy", actors.reward), ("judge", actors.judge)):
         raw, _ = acting.judged(actors, answers, scorer)
@@ -85,6 +104,10 @@ def _probe(actors: Actors, answers: Rollout, settings: Settings, *, done: int, f
     kl = update.divergence(actors, answers, settings)["k1"].sum(dim=1)
     said = [row[kept].tolist() for row, kept in zip(answers.responses, answers.is_response, strict=True)]
     repeated, distinct = monitor.repetition(said)
+    decode: Callable[..., str] = actors.tokenizer.decode
+    words = [decode(tokens, skip_special_tokens=True) for tokens in said]
+    seen = [marks.of(prompt, answer) for prompt, answer in zip(asked, words, strict=True)]
+    known = [mark.utility for mark in seen if mark.utility is not None]
     probe = Probe(
         update=done,
         proxy=proxy,
@@ -96,14 +119,17 @@ def _probe(actors: Actors, answers: Rollout, settings: Settings, *, done: int, f
         repetition=repeated,
         distinct_pairs=distinct,
         share_without_eos=float((~answers.has_eos).float().mean()),
+        hedging=statistics.fmean(mark.hedges for mark in seen),
+        misled=statistics.fmean(mark.misled for mark in seen),
+        refusals=statistics.fmean(mark.refuses for mark in seen),
         doubt=acting.doubt(actors, answers, actors.reward),
+        gold=statistics.fmean(known) if known else None,
     )
-    decode: Callable[..., str] = actors.tokenizer.decode
     samples = [
         {
             "update": done,
             "prompt": decode(answers.prompts[row][answers.is_prompt[row]].tolist(), skip_special_tokens=True),
-            "answer": decode(said[row], skip_special_tokens=True),
+            "answer": words[row],
             "proxy": round(float(scores["proxy"][row]), 4),
             "judge": round(judge[row], 4),
             "kl_nats": round(float(kl[row]), 4),

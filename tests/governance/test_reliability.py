@@ -49,3 +49,20 @@ def test_the_model_card_says_by_which_method_it_was_aligned(tmp_path: Path) -> N
 
     said = " ".join(html.unescape(re.sub(r"<[^>]+>", " ", card)).split())
     assert "Method of this last step: direct preference optimization (DPO)" in said
+
+
+def test_the_curve_of_over_optimisation_goes_through_its_probes(tmp_path: Path) -> None:
+    """420 across for the largest root of the KL, 2; from the top 10 for the highest score, 3, and 210 for the lowest, -1."""
+    probes = [
+        {"update": 0, "root_kl": 0.0, "proxy": 0.0, "judge": -1.0, "gold": 0.0},
+        {"update": 5, "root_kl": 2.0, "proxy": 3.0, "judge": 1.0, "gold": -1.0},
+    ]
+    without = [{name: value for name, value in probe.items() if name != "gold"} for probe in probes]
+
+    card = _pages(tmp_path / "known", ppo={"monitor": {"probes": probes, "chosen_update": 5}})["reward_model.html"]
+    elsewhere = _pages(tmp_path / "unknown", ppo={"monitor": {"probes": without, "chosen_update": 5}})["reward_model.html"]
+
+    assert 'points="0.0,160.0 420.0,10.0"/><text class="run" x="426.0" y="14.0">Reward</text>' in card
+    assert 'points="0.0,160.0 420.0,210.0"/><text class="run" x="426.0" y="214.0">Gold utility</text>' in card
+    assert "Gold utility</text>" not in elsewhere
+    assert ">Held-out judge</text>" in elsewhere

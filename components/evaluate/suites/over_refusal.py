@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from components.evaluate import refusals, truth
+from components import refusals
+from components.evaluate import truth
 from components.evaluate.material import SUITES, rows
 from components.evaluate.suite import Item, Metric, Suite
 

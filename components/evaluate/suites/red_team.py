@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from components import refusals
 from components.errors import DataRefused
-from components.evaluate import refusals, truth
+from components.evaluate import truth
 from components.evaluate.material import SUITES, rows
 from components.evaluate.suite import Found, Item, Metric, Suite
 

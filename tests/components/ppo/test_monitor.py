@@ -7,7 +7,7 @@ import pytest
 from components.ppo import monitor
 from components.ppo.monitor import Limits, Probe
 
-LIMITS = Limits(judge_fall=0.25, length_growth=1.5, disagreement_rise=0.5)
+LIMITS = Limits(judge_fall=0.25, length_growth=1.5, disagreement_rise=0.5, misled_rise=0.25)
 
 
 def _probe(update, **changes):
@@ -21,6 +21,9 @@ def _probe(update, **changes):
         "repetition": 0.125,
         "distinct_pairs": 0.625,
         "share_without_eos": 0.0625,
+        "hedging": 0.25,
+        "misled": 0.125,
+        "refusals": 0.125,
     }
     return Probe(update=update, **(calm | changes))
 
@@ -60,6 +63,7 @@ def test_the_fall_is_counted_from_the_best_probe_and_not_from_the_first():
     [
         ({"response_tokens": 30.5}, "answers grew from 20.0 to 30.5 tokens"),
         ({"disagreement": 1.5}, "drifted apart, from 0.75 to 1.50"),
+        ({"misled": 0.5}, "agree with a user who is wrong rose from 0.12 to 0.50 of all"),
     ],
 )
 def test_drift_beyond_its_limit_is_an_alarm(changes, said):
@@ -67,7 +71,11 @@ def test_drift_beyond_its_limit_is_an_alarm(changes, said):
 
 
 def test_drift_up_to_its_limit_is_none():
-    assert monitor.alarm([_probe(0), _probe(5, response_tokens=30.0, disagreement=1.25)], LIMITS) == ""
+    assert monitor.alarm([_probe(0), _probe(5, response_tokens=30.0, disagreement=1.25, misled=0.375)], LIMITS) == ""
+
+
+def test_gold_is_recorded_and_never_acted_on():
+    assert monitor.alarm([_probe(0, gold=0.5), _probe(5, proxy=2.0, gold=-0.9)], LIMITS) == ""
 
 
 def test_the_first_probe_raises_no_alarm():

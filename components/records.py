@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -113,14 +114,17 @@ class GoldenPair(Record):
     """How much better, in units of the gold function."""
 
 
-SPECIAL_CATEGORIES = frozenset(
-    {
-        *("race", "ethnicity", "ethnic_origin", "politics", "political_opinion", "religion", "belief", "union"),
-        *("union_membership", "genetics", "biometrics", "health", "disability", "sex_life", "orientation"),
-    }
+SPECIAL_CATEGORY = re.compile(
+    r"(?<![a-z])(?:race|racial|ethnic|politic|relig|belief|faith|philosoph|(?:(?:trade|labou?r).?)?union|genetic|genom|biometric"
+    r"|health|medical|disab|sex.?life|sexual|orientation)"
 )
-"""Attributes of special categories, by the names under which they are kept (GDPR, Art. 9)."""
+"""How attributes of special categories are named (GDPR, Art. 9): a word of the name begins so."""
 UNDISCLOSED = "prefer not to say"
+
+
+def is_special(attribute: str) -> bool:
+    """Whether an attribute of people is of a special category, by its name."""
+    return SPECIAL_CATEGORY.search(attribute.casefold()) is not None
 
 
 class Annotator(Record):
@@ -146,7 +150,7 @@ class Annotator(Record):
 
     @model_validator(mode="after")
     def _special_categories_have_a_ground(self) -> Annotator:
-        kept = sorted(name for name in SPECIAL_CATEGORIES & self.demographics.keys() if self.demographics[name] != UNDISCLOSED)
+        kept = sorted(name for name, value in self.demographics.items() if is_special(name) and value != UNDISCLOSED)
         if kept and self.special_category_ground is None:
             message = f"{', '.join(kept)} is a special category (GDPR, Art. 9) and special_category_ground is empty"
             raise ValueError(message)

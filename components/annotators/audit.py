@@ -9,6 +9,7 @@ import numpy as np
 
 from components.annotators import accuracy, bradley_terry, copying, dawid_skene, detectors, findings
 from components.annotators.labels import NOBODY, TIE
+from components.annotators.typical import typical
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from components.annotators.detectors import Check
     from components.annotators.findings import Proposal
     from components.annotators.labels import Labels
+    from components.annotators.typical import Typical
 
 
 @dataclass(frozen=True)
@@ -48,8 +50,8 @@ def audit(labels: Labels, settings: Settings, decisions: Mapping[str, str] | Non
 
     Copying comes first: whoever copies would confirm whoever is copied. Their labels are left out of what others see.
     """
-    everyone = np.ones(len(labels.ids), bool)
-    found = dawid_skene.preferences(labels, is_used=everyone, prior_labels=settings.prior_labels)
+    own = np.ones(len(labels.ids), bool)
+    found = dawid_skene.preferences(labels, is_used=own, prior_labels=settings.prior_labels)
     alike = copying.alike(labels, found)
     named = findings.copied(alike, labels.annotators, rate=settings.false_discovery_rate / 2)
     if named:
@@ -58,7 +60,8 @@ def audit(labels: Labels, settings: Settings, decisions: Mapping[str, str] | Non
     right = dawid_skene.chance_right(labels, found)
     likelihood = accuracy.Likelihood(labels.annotator, right, len(labels.annotators))
     judged = accuracy.estimate(likelihood)
-    checks = _checks(labels, right, judged, likelihood, settings)
+    beside = typical(labels, found, judged, is_used=own)
+    checks = _checks(labels, right, judged, likelihood, beside, settings)
     copies = {proposal.annotator for proposal in named}
     others = [
         p for p in findings.proposals(checks, judged, rate=settings.false_discovery_rate / 2) if p.annotator not in copies
@@ -83,17 +86,22 @@ def audit(labels: Labels, settings: Settings, decisions: Mapping[str, str] | Non
 
 
 def _checks(
-    labels: Labels, right: NDArray[np.float64], found: Accuracy, likelihood: accuracy.Likelihood, settings: Settings
+    labels: Labels,
+    right: NDArray[np.float64],
+    found: Accuracy,
+    likelihood: accuracy.Likelihood,
+    beside: Typical,
+    settings: Settings,
 ) -> dict[str, Check]:
     least = settings.least_labels
-    chance = detectors.expected(labels, right, found)
     made = (
         detectors.accuracy(likelihood, found, least_labels=least),
-        detectors.position(labels, chance, least_labels=least),
-        detectors.length(labels, chance, least_labels=least),
-        detectors.agreement(labels, chance, least_labels=least),
+        detectors.care(labels, beside, found, least_labels=least),
+        detectors.position(labels, beside, least_labels=least),
+        detectors.length(labels, beside, least_labels=least),
+        detectors.agreement(labels, beside, least_labels=least),
         detectors.speed(labels, words_per_second=settings.reading_words_per_second, least_labels=least),
-        detectors.drift(labels, right, found, least_labels=least),
+        detectors.drift(labels, right, beside, found, least_labels=least),
     )
     return {check.name: check for check in made}
 

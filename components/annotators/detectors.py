@@ -7,11 +7,12 @@ statistics are centred on the pool's median and, where the pool varies more than
 | check | statistic | stands for |
 | --- | --- | --- |
 | accuracy | signed root of a likelihood ratio | less accurate than the pool's low end |
-| position | score test: takes the first shown, beyond what quality explains | one-sided |
+| care | score test: labels hardly more apt to the pair than a blind person's | random, inverted |
+| position | score test: prefers the first shown, beyond what others say of the pair | one-sided |
 | length | the same: takes the longer | length-follower |
 | agreement | the same: takes the one that agrees with whoever asks | agreement-follower |
 | speed | binomial: labels given faster than anybody reads | too fast |
-| drift | largest fall of a running sum of residuals (Brownian bridge) | less accurate over time |
+| drift | largest fall of the running sum of care (Brownian bridge) | labels with less care from some time on |
 """
 
 from __future__ import annotations
@@ -29,13 +30,18 @@ if TYPE_CHECKING:
 
     from components.annotators.accuracy import Accuracy, Likelihood
     from components.annotators.labels import Labels
+    from components.annotators.typical import Typical
 
 LOW_END = 2.0
 """The pool's low end, in standard deviations of true accuracies below the median."""
 TYPICAL_FAST = 0.1
 """Share of labels that may be faster than reading: short answers are seen at a glance."""
+CARELESS = 0.15
+"""How far from the pool's median to a blind labeller somebody may be. [fraction]"""
 LEAST_SPREAD = 3
 """Fewest people for whom a robust scale of the pool can be taken."""
+LEAST_HABIT = 0.2
+"""How much oftener than the pool somebody must follow a habit to be proposed for it: less is taste. [fraction]"""
 LEAST_DROP = 0.15
 """A fall of accuracy worth a proposal. [fraction]"""
 
@@ -66,40 +72,60 @@ def accuracy(likelihood: Likelihood, found: Accuracy, *, least_labels: int) -> C
     return Check("accuracy", np.where(judged, found.value, np.nan), np.where(judged, p, np.nan), shown)
 
 
-def expected(labels: Labels, right: NDArray[np.float64], found: Accuracy) -> NDArray[np.float64]:
-    """(L,) chance that a decided label takes the pair's first response, from the others' view and its annotator's accuracy."""
-    chosen = labels.chosen
-    first_better = np.where(chosen == 0, right, 1 - right)
-    own = np.append(found.value, 0.5)[labels.annotator]  # NOBODY is the last
-    return np.asarray(0.5 + (own - 0.5) * (2 * first_better - 1))
+def care(labels: Labels, beside: Typical, found: Accuracy, *, least_labels: int) -> Check:
+    """Labels that hang together with what others say of their pairs hardly more than a blind person's.
+
+        z = Σ care / sqrt(Σ Var care) beside the pool, less `CARELESS` of what it would be of somebody blind
+
+    So nobody is named who is only a little less careful than others.
+    """
+    who, people = labels.annotator[labels.has_annotator], len(labels.annotators)
+    sums, blind, variance = (
+        accuracies.summed(who, values[labels.has_annotator], people)
+        for values in (beside.care, beside.blind_care, beside.care_variance)
+    )
+    judged = (found.labels >= least_labels) & (found.informed >= 3) & (variance > 0)
+    scale = np.sqrt(np.maximum(variance, 1e-9))
+    z = beside_pool(np.where(judged, sums / scale, np.nan)) - CARELESS * blind / scale
+    return Check("care", z, np.asarray(ndtr(z)), {"accuracy": found.value})
 
 
-def habit(name: str, labels: Labels, pull: NDArray[np.float64], chance: NDArray[np.float64], *, least_labels: int) -> Check:
-    """Whether labels follow `pull` beyond what quality explains.
+def habit(
+    name: str, labels: Labels, pull: NDArray[np.float64], beside: Typical, *, least_labels: int, both_ways: bool = False
+) -> Check:
+    """Whether labels follow `pull` beyond what others say of the pairs.
 
-        z = Σ x (y - μ) / sqrt(Σ x² μ (1 - μ)),  y = 1 where the first is taken
+    Everybody's labels t are explained by what is typical, e, times a slope of their own (about 1 for careful people, 0 for
+    random ones, -1 for inverted ones), and by the pull x. The part of x that e does not explain is tested:
+
+        x' = x - e Σ x e / Σ e²,   z = Σ x' t / sqrt(Σ x'² (E t² - slope² e²)),   slope = Σ t e / Σ e²
 
     Args:
         name: Of the check.
         labels: All labels.
         pull: (L,) x: 1 where the habit would take the pair's first response, -1 the second, 0 where it says nothing.
-        chance: (L,) μ, see `expected`; NaN for ties.
+        beside: t, e and E t².
         least_labels: Labels with a pull below which nobody is judged.
+        both_ways: Whether the opposite is as bad.
     """
-    rows = np.flatnonzero((pull != 0) & ~np.isnan(chance) & labels.has_annotator)
-    people, who = len(labels.annotators), labels.annotator[rows]
-    took_first = labels.chosen[rows] == 0
-    x, mu = pull[rows], chance[rows]
-    n = np.bincount(who, minlength=people)
-    sums = accuracies.summed(who, x * (took_first - mu), people)
-    scale = np.sqrt(accuracies.summed(who, x**2 * mu * (1 - mu), people))
-    followed = accuracies.summed(who, took_first == (x > 0), people)
-    judged = n >= least_labels
-    z = np.where(judged, sums / np.maximum(scale, 1e-9), np.nan)
+    rows = np.flatnonzero(labels.has_annotator)
+    people, who, x = len(labels.annotators), labels.annotator[rows], pull[rows]
+    said, typical = beside.said[rows], beside.expected[rows]
+    informative = np.maximum(accuracies.summed(who, typical**2, people), 1e-9)
+    slope = np.clip(accuracies.summed(who, said * typical, people) / informative, -1.0, 1.0)
+    left = x - typical * (accuracies.summed(who, x * typical, people) / informative)[who]
+    variance = accuracies.summed(who, left**2 * (beside.square[rows] - (slope[who] * typical) ** 2), people)
+    decided = (x != 0) & (said != 0)
+    n = np.bincount(who[decided], minlength=people)
+    followed = accuracies.summed(who[decided], (said * x > 0)[decided], people)
+    z = accuracies.summed(who, left * said, people) / np.sqrt(np.maximum(variance, 1e-9))
+    z = beside_pool(np.where(n >= least_labels, z, np.nan))
     pool_share = float(followed.sum() / n.sum()) if n.sum() else float("nan")
-    z = beside_pool(z)
     shown = {"followed": followed, "of": n.astype(float), "pool_share": np.full(people, pool_share)}
-    return Check(name, z, np.asarray(ndtr(-z)), shown)
+    more = np.divide(followed, n, out=np.zeros(people), where=n > 0) - pool_share
+    p = 2 * ndtr(-np.abs(z)) if both_ways else ndtr(-z)
+    is_worth_it = (np.abs(more) if both_ways else more) >= LEAST_HABIT
+    return Check(name, z, np.where(np.isnan(z), np.nan, np.where(is_worth_it, p, 1.0)), shown)
 
 
 def beside_pool(z: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -111,22 +137,21 @@ def beside_pool(z: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray((z - middle) / max(1.0, 1.4826 * float(np.median(np.abs(known - middle)))))
 
 
-def position(labels: Labels, chance: NDArray[np.float64], *, least_labels: int) -> Check:
-    """Takes the answer shown first, or always the second: whichever is more extreme, so the p-value is doubled."""
+def position(labels: Labels, beside: Typical, *, least_labels: int) -> Check:
+    """Takes the answer shown first, or always the second."""
     shown_first = np.where(labels.is_swapped, -1.0, 1.0)
-    found = habit("position", labels, shown_first, chance, least_labels=least_labels)
-    return Check("position", found.statistic, np.minimum(1.0, 2 * ndtr(-np.abs(found.statistic))), found.shown)
+    return habit("position", labels, shown_first, beside, least_labels=least_labels, both_ways=True)
 
 
-def length(labels: Labels, chance: NDArray[np.float64], *, least_labels: int) -> Check:
+def length(labels: Labels, beside: Typical, *, least_labels: int) -> Check:
     """Takes the longer answer."""
-    return habit("length", labels, np.sign(labels.features[labels.pair, 0]), chance, least_labels=least_labels)
+    return habit("length", labels, np.sign(labels.features[labels.pair, 0]), beside, least_labels=least_labels)
 
 
-def agreement(labels: Labels, chance: NDArray[np.float64], *, least_labels: int) -> Check:
+def agreement(labels: Labels, beside: Typical, *, least_labels: int) -> Check:
     """Takes the answer that agrees with the opinion of whoever asks."""
     pull = np.sign(labels.features[labels.pair, 1])
-    return habit("agreement", labels, pull, chance, least_labels=max(5, least_labels // 3))
+    return habit("agreement", labels, pull, beside, least_labels=max(5, least_labels // 3))
 
 
 def speed(labels: Labels, *, words_per_second: float, least_labels: int) -> Check:
@@ -143,22 +168,20 @@ def speed(labels: Labels, *, words_per_second: float, least_labels: int) -> Chec
     return Check("speed", share, np.where(judged, p, np.nan), {"fast": fast, "of": n.astype(float)})
 
 
-def drift(labels: Labels, right: NDArray[np.float64], found: Accuracy, *, least_labels: int) -> Check:
-    """Less accurate from some time on.
+def drift(labels: Labels, right: NDArray[np.float64], beside: Typical, found: Accuracy, *, least_labels: int) -> Check:
+    """Less care from some time on.
 
-    Residuals e of "the label is right, as others see it" around its expectation, in order of time; S_k their running sum.
-    Without drift S_k / sd(S_n), tied down at the end, is a Brownian bridge, whose largest value exceeds x with probability
-    exp(-2x²). The change is put where the sum is largest.
+    S_k is the running sum of care in order of time. Without drift S_k / sd(S_n), tied down at the end, is a Brownian bridge,
+    whose largest value exceeds x with probability exp(-2x²). The change is put where the sum is largest.
     """
     people = len(labels.annotators)
     nothing = np.full(people, np.nan)
-    rows = np.flatnonzero(~np.isnan(right) & ~np.isnan(labels.labelled_at) & labels.has_annotator)
+    rows = np.flatnonzero(~np.isnan(labels.labelled_at) & labels.has_annotator)
     if not len(rows):
         return Check("drift", nothing, nothing)
     rows = rows[np.lexsort((labels.labelled_at[rows], labels.annotator[rows]))]
-    who, lean = labels.annotator[rows], 2 * right[rows] - 1
-    # The score of the accuracy, lean / chance, has mean 0 at the estimate: its running sum is the bridge.
-    score = lean / (0.5 + (found.value[who] - 0.5) * lean)
+    who, score = labels.annotator[rows], beside.care[rows]
+    lean = np.nan_to_num(2 * right[rows] - 1)
     n = np.bincount(who, minlength=people)
     ends = np.cumsum(n)
     starts = ends - n

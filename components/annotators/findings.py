@@ -120,6 +120,11 @@ def _reason(check: Check, who: int) -> str:
             f"is right on about {value['before']:.0%} of the first {value['labels_before']:.0f} decided pairs and on "
             f"{value['after']:.0%} of the later ones"
         )
+    if check.name == "care":
+        return (
+            f"labels clear pairs little otherwise than close ones (z = {check.statistic[who]:.1f} beside the pool); is right "
+            f"on about {value['accuracy']:.0%} of pairs"
+        )
     return (
         f"is right on {value['accuracy']:.0%} of pairs (95 % interval {value['low']:.0%} to {value['high']:.0%}), as known "
         f"pairs and others' labels tell; the low end of the pool is {value['limit']:.0%}"

@@ -20,7 +20,7 @@ from components.annotators.accuracy import wilson
 from components.annotators.agreement import alpha
 from components.annotators.findings import KINDS
 from components.annotators.pool import tastes
-from components.records import SPECIAL_CATEGORIES
+from components.records import is_special
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -192,7 +192,7 @@ def groups(labels: Labels, people: Mapping[str, Annotator], settings: Settings) 
     """`ATTRIBUTE: VALUE` → (J,) who belongs to it, for groups that may be shown."""
     found = {}
     for attribute in _attributes(people.values()):
-        k = settings.smallest_crossing if attribute in SPECIAL_CATEGORIES else settings.smallest_cell
+        k = settings.smallest_crossing if is_special(attribute) else settings.smallest_cell
         values = np.array([_value(people.get(name), attribute) for name in labels.annotators])
         shown = disclosure.margin(Counter(values.tolist()), k=k).cells
         for value in sorted(name for name, count in shown.items() if count is not None and name):
@@ -240,7 +240,7 @@ def _pool(pool: list[Annotator], settings: Settings) -> dict[str, Any]:
     """Margins and crossings of the people who labelled."""
     margins = {}
     for attribute in _attributes(pool):
-        k = settings.smallest_crossing if attribute in SPECIAL_CATEGORIES else settings.smallest_cell
+        k = settings.smallest_crossing if is_special(attribute) else settings.smallest_cell
         margins[attribute] = _margin((_value(person, attribute) for person in pool), k=k)
     crossings: dict[str, Any] = {}
     for first, second in CROSSED:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from components.errors import ConfigRefused
-from components.records import SPECIAL_CATEGORIES
+from components.records import is_special
 
 if TYPE_CHECKING:
     from collections.abc import Mapping as Table
@@ -83,7 +83,7 @@ class People(_Part):
 
     @model_validator(mode="after")
     def _special_categories_need_a_ground(self) -> People:
-        kept = sorted(name for name in self.demographics if name.strip().casefold().replace(" ", "_") in SPECIAL_CATEGORIES)
+        kept = sorted(filter(is_special, self.demographics))
         if kept and not self.special_category_ground:
             message = (
                 f"demographics names {', '.join(kept)}, a special category (GDPR, Art. 9), and special_category_ground is "

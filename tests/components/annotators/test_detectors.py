@@ -154,20 +154,53 @@ def test_with_certain_others_the_estimate_is_the_share_and_the_interval_is_near_
 
 
 def test_the_score_test_of_a_habit_is_as_worked_out_by_hand():
-    """Three labels with x = 1, -1, 1, chances 0.6, 0.3, 0.8, taken first, second, first:
+    """Three labels: x = 1, -1, 1; t = 1, -1, -2; e = 0.5, -0.8, 1.2; E t² = 3, 2, 5.
 
-    Σ x (y - μ) = 0.4 + 0.3 + 0.2 = 0.9; Σ μ (1 - μ) = 0.24 + 0.21 + 0.16 = 0.61; z = 0.9 / 0.781 = 1.1523.
+    Σ e² = 2.33, Σ x e = 2.5, so x' = x - 1.072961 e = 0.463519, -0.141631, -0.287554. Slope: Σ t e / Σ e² = -1.1 / 2.33.
+    Variance: 0.214850 · 2.944280 + 0.020059 · 1.857356 + 0.082687 · 4.679051 = 1.056733. Σ x' t = 1.180258; z = 1.1481.
     """
     from types import SimpleNamespace
 
-    labels = SimpleNamespace(
-        annotators=["a"], annotator=np.zeros(3, np.int32), chosen=np.array([0, 2, 0]), has_annotator=np.ones(3, bool)
+    labels = SimpleNamespace(annotators=["a"], annotator=np.zeros(3, np.int32), has_annotator=np.ones(3, bool))
+    beside = SimpleNamespace(
+        said=np.array([1.0, -1.0, -2.0]), expected=np.array([0.5, -0.8, 1.2]), square=np.array([3.0, 2.0, 5.0])
     )
 
-    found = detectors.habit("length", labels, np.array([1.0, -1.0, 1.0]), np.array([0.6, 0.3, 0.8]), least_labels=2)
+    found = detectors.habit("length", labels, np.array([1.0, -1.0, 1.0]), beside, least_labels=2)
 
-    assert found.statistic[0] == pytest.approx(1.1523, abs=1e-4)
-    assert (found.shown["followed"][0], found.shown["of"][0]) == (3, 3)
+    assert found.statistic[0] == pytest.approx(1.1481, abs=1e-4)
+    assert (found.shown["followed"][0], found.shown["of"][0]) == (2, 3)
+
+
+def test_whoever_is_but_less_careful_than_others_is_not_named(world):
+    """Sixty people right on 85 %; one on 72 %, whose labels are still worth having."""
+    made = world(300, seed=4)
+    for number in range(60):
+        made.label(f"ann-{number:02d}", accuracy=0.85, pairs=made.rng.choice(300, 80, replace=False))
+    made.label("ann-noisy", accuracy=0.72, pairs=made.rng.choice(300, 80, replace=False))
+
+    assert _named(made.read(golden=range(40))) == {}
+
+
+def test_strength_tells_a_blind_labeller_whose_choices_could_be_chance(world):
+    """Right on 68 % of 80 pairs, but as sure on close pairs as on clear ones. Others are sure where a pair is clear."""
+    made = world(300, seed=6)
+    for number in range(30):
+        made.label(f"ann-{number:02d}", accuracy=0.8, pairs=made.rng.choice(300, 80, replace=False))
+    made.label("ann-bad", accuracy=0.68, pairs=range(80))
+    for row in made.rows:
+        is_clear = int(row["prompt_id"][1:]) % 2 == 0
+        is_right = (row["label"] == "first") == row["responses"][0].startswith("a good")
+        if row["annotator"] == "ann-bad":
+            row["strength"] = 1 + int(row["prompt_id"][1:]) % 3
+        else:
+            row["strength"] = 3 if is_clear and is_right else 1
+
+    audited = audit(made.read(golden=range(60, 100)), Settings())
+    bad = sorted({row["annotator"] for row in made.rows}, key=[row["annotator"] for row in made.rows].index).index("ann-bad")
+
+    assert audited.checks["care"].p[bad] < 1e-4
+    assert audited.checks["accuracy"].p[bad] > 1e-4
 
 
 def test_the_threshold_is_benjamini_and_hochbergs():

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from components import records
 from components.testbed.folder import write_world
 from components.validate.rows import judge
 
@@ -107,6 +108,21 @@ def test_a_special_category_without_a_ground_is_refused_and_the_reason_does_not_
         "is empty. Give the ground or remove the attribute; nothing of the row was kept."
     )
     assert "Jedi" not in json.dumps(tables.quarantined)
+
+
+@pytest.mark.parametrize(
+    ("attribute", "special"),
+    [
+        *((name, True) for name in ("Religion", "sexual_orientation", "sexualOrientation", "political views", "trade-union")),
+        *(
+            (name, True)
+            for name in ("Ethnic origin", "disabilities", "health_status", "genetic_data", "race", "union_membership")
+        ),
+        *((name, False) for name in ("gender", "sex", "age_band", "trace", "region", "education", "reunion", "first_language")),
+    ],
+)
+def test_special_categories_are_known_by_many_names(attribute: str, *, special: bool) -> None:
+    assert records.is_special(attribute) is special
 
 
 def test_with_a_ground_or_undisclosed_it_is_taken(tmp_path: Path) -> None:

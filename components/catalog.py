@@ -91,6 +91,7 @@ ALIGN: tuple[Step, ...] = (
         registers={"sft_adapter": "sft-policy"},
         image="train",
         gpu=True,
+        spreads=True,
         timeout_hours=24,
     ),
     Step(
@@ -103,6 +104,7 @@ ALIGN: tuple[Step, ...] = (
         succeeds="reward_adapter",
         image="train",
         gpu=True,
+        spreads=True,
         timeout_hours=24,
     ),
     Step(

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from components.ppo.share import Share
+    from components.share import Share
 
 
 SIZES = 8

@@ -19,8 +19,8 @@ from components.alignment import Settings as Alignment
 from components.errors import DataRefused
 from components.ppo import actors as acting
 from components.ppo import monitor, rewards, rollout, update
-from components.ppo.share import ALONE, Share
 from components.ppo.watch import Watch
+from components.share import ALONE, Share
 
 METHODS = {"ppo": "proximal policy optimization (PPO)", "dpo": "direct preference optimization (DPO)"}
 """As documents name them."""

@@ -14,8 +14,8 @@ from components.errors import ConfigRefused, ModelRefused
 from components.ppo import actors as acting
 from components.ppo import losses, rewards
 from components.ppo.advantages import gae, whiten
-from components.ppo.share import ALONE, Share
 from components.sequences import at_least_float32, spread, token_logprobs
+from components.share import ALONE, Share
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -13,6 +13,7 @@ from components import checkpoints, models, packing, rewardmodel
 from components.errors import ModelRefused
 from components.reward import losses
 from components.rewardmodel import ScoreHead
+from components.share import ALONE, Share
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,6 +47,8 @@ class Ranker:
     context_tokens: int
     raw_threshold: Tensor | None
     """Softplus of it is Rao and Kupper's threshold; None where a tie counts half."""
+    share: Share = ALONE
+    """Of every batch, which pairs this process learns from."""
 
     @property
     def threshold(self) -> float:
@@ -77,8 +80,9 @@ def load(context: Context[Settings]) -> Ranker:
         torch.nn.init.constant_(head.caution, settings.caution)
     raw = torch.tensor(math.log(math.expm1(FIRST_THRESHOLD)), device=base.device) if settings.ties == "rao_kupper" else None
     models.quicken(model)
+    longest = int(base.config.max_position_embeddings)
     threshold = raw if raw is None else raw.requires_grad_()
-    return Ranker(model, head, tokenizer, int(base.config.max_position_embeddings), threshold)
+    return Ranker(model, head, tokenizer, longest, threshold, Share(context.rank, context.ranks))
 
 
 def fit(ranker: Ranker, votes: Votes, context: Context[Settings], *, epochs: int, curve: str) -> Cost:
@@ -103,6 +107,7 @@ def fit(ranker: Ranker, votes: Votes, context: Context[Settings], *, epochs: int
     optimizer, parameters = make_optimizer(ranker, settings)
     first: dict[str, Any] = {"done": 0, "tokens": 0, "answers": 0, "series": [], "groups": votes.even}
     state = checkpoints.resume(folder, parameters, optimizer=optimizer) or first
+    ranker.share.agree([*ranker.head.parameters(), *parameters.values()])
     series = [(int(at), float(loss)) for at, loss in state["series"]]
     for update in range(int(state["done"]), total):
         rows = _draw(update, len(pairs), settings.batch_pairs, seed=context.seed)
@@ -201,28 +206,47 @@ def improve(
     *,
     weights: Sequence[float],
 ) -> tuple[float, list[float]]:
-    """One update on a batch of pairs; its loss by the labels, and the groups' weights after it."""
-    found = _scores(ranker, texts, settings)
-    first, second = found.unbind(dim=-1)
-    counted = counted.to(found.device)
-    each = _nats(ranker, (first - second).unsqueeze(-1), counted, settings)
-    by_group = torch.stack([losses.group_losses(*member) for member in zip(each, counted.labels, strict=True)])
-    heard = torch.tensor(weights, device=found.device) * (counted.labels.sum(dim=1) > 0)
+    """One update on a batch of pairs; its loss by the labels, and the groups' weights after it.
+
+    Each process learns from its share of the pairs. What a pair weighs is known from the labels of the whole batch, so
+    gradients add up to those of one process.
+    """
+    by_group, pull = _losses(ranker, counted, texts, settings)
+    heard = torch.tensor(weights, device=by_group.device) * (counted.labels.sum(dim=1).to(by_group.device) > 0)
     loss = ((by_group * heard).sum(dim=1) / heard.sum(dim=1).clamp(min=LEAST)).mean()
-    if not bool(torch.isfinite(loss)):
-        message = f"The loss of the reward model became {loss.item()}. Run `reward` again with a lower reward.learning_rate."
+    groups = {str(group): value for group, value in enumerate(by_group.detach().mean(dim=0).tolist())}
+    told = ranker.share.added({"loss": float(loss.item())} | groups)
+    if not math.isfinite(told["loss"]):
+        message = f"The loss of the reward model became {told['loss']}. Run `reward` again with a lower reward.learning_rate."
         raise ModelRefused(message)
-    (loss + settings.centring * losses.centring(first, second)).backward()
+    if loss.requires_grad:
+        (loss + settings.centring * pull).backward()
     for group in optimizer.param_groups:
+        ranker.share.add_gradients(group["params"])
         torch.nn.utils.clip_grad_norm_(group["params"], settings.gradient_clip)
     optimizer.step()
     optimizer.zero_grad()
     if settings.stakeholders != "worst_group":
-        return float(loss.item()), list(weights)
-    moved = losses.worse_groups_first(
-        torch.tensor(weights, dtype=torch.float64), by_group.detach().mean(dim=0).double().cpu(), step=settings.group_step
-    )
-    return float(loss.item()), moved.tolist()
+        return told["loss"], list(weights)
+    found = torch.tensor([told[group] for group in groups], dtype=torch.float64)
+    moved = losses.worse_groups_first(torch.tensor(weights, dtype=torch.float64), found, step=settings.group_step)
+    return told["loss"], moved.tolist()
+
+
+def _losses(
+    ranker: Ranker, counted: Counted, texts: Sequence[tuple[Answered, Answered]], settings: Settings
+) -> tuple[Tensor, Tensor]:
+    """(K, G) part of each group's mean loss, and part of the mean of what centring pulls at, that is this process's."""
+    on = ranker.head.weight.device
+    rows = ranker.share.of(torch.arange(len(texts))).tolist()
+    if not rows:
+        return torch.zeros(counted.labels[:, 0].shape, device=on), torch.zeros((), device=on)
+    mine, labels = counted.rows(rows).to(on), counted.labels.sum(dim=1).to(on)
+    first, second = _scores(ranker, [texts[row] for row in rows], settings).unbind(dim=-1)
+    each = _nats(ranker, (first - second).unsqueeze(-1), mine, settings)
+    means = torch.stack([losses.group_losses(*member) for member in zip(each, mine.labels, strict=True)])
+    weight = mine.labels.sum(dim=1) / labels.clamp(min=torch.finfo(labels.dtype).tiny)
+    return means * weight, losses.centring(first, second) * (len(rows) / len(texts))
 
 
 def _scores(ranker: Ranker, texts: Sequence[tuple[Answered, Answered]], settings: Settings) -> Tensor:

@@ -14,6 +14,8 @@ from trl import SFTConfig, SFTTrainer
 from components import models, records
 from components import trainer as trainer_settings
 from components.errors import DataRefused
+from components.share import Share
+from components.trainer import IGNORED, SharingTrainer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
     from components.sft.config import Settings
 
 ADAPTER = "sft"
-IGNORED = -100
 HELD_OUT_ROWS = 256
 
 Row = dict[str, list[int]]
@@ -89,6 +90,10 @@ def tokenise(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]])
     return {"input_ids": ids, "labels": [token if said else IGNORED for token, said in zip(ids, says, strict=True)]}
 
 
+class _Trainer(SharingTrainer, SFTTrainer):
+    """TRL's trainer, on one process or several."""
+
+
 class _Telling(TrainerCallback):
     """Passes the trainer's losses on to the context."""
 
@@ -102,7 +107,7 @@ class _Telling(TrainerCallback):
             self.context.progress(state.global_step, state.max_steps, f"loss {logs['loss']:.2f}")
 
 
-def make_trainer(context: Context[Settings], policy: Any, tokenizer: PreTrainedTokenizerBase, rows: list[Row]) -> SFTTrainer:
+def make_trainer(context: Context[Settings], policy: Any, tokenizer: PreTrainedTokenizerBase, rows: list[Row]) -> _Trainer:
     """TRL's trainer, set for this machine."""
     settings = context.config
     updates = max(1, min(settings.max_updates, round(settings.epochs * len(rows) / settings.batch_size)))
@@ -114,7 +119,7 @@ def make_trainer(context: Context[Settings], policy: Any, tokenizer: PreTrainedT
         seed=context.seed,
     )
     how = SFTConfig(**shared, lr_scheduler_type="cosine", dataset_kwargs={"skip_prepare_dataset": True})
-    trainer = SFTTrainer(
+    trainer = _Trainer(
         model=policy,
         args=how,
         train_dataset=Dataset.from_list(rows),
@@ -122,6 +127,7 @@ def make_trainer(context: Context[Settings], policy: Any, tokenizer: PreTrainedT
         callbacks=[_Telling(context)],
     )
     trainer.remove_callback(PrinterCallback)
+    trainer.share(Share(context.rank, context.ranks))
     return trainer
 
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import shutil
+import socket
 
 import pytest
+import torch
+from torch import distributed
 
 from components import records, rewardmodel
 from components.catalog import STEPS
@@ -54,15 +58,17 @@ def _weigh(folder, weights):
     (folder / "groups.json").write_text("{}")
 
 
-def _context(inputs, folder, **settings):
+def _context(inputs, folder, *, rank=0, ranks=1, **settings):
     return Context(
         step=STEPS["reward"],
         config=Settings(**(SMALL | settings)),
         seed=5,
         inputs=inputs,
-        scratch=folder / "scratch",
+        scratch=folder / f"scratch-{rank}" if rank else folder / "scratch",
         checkpoints=folder / "checkpoints",
         input_digests={"base_model": "sha256:b", "comparisons": "sha256:c"},
+        rank=rank,
+        ranks=ranks,
     )
 
 
@@ -331,3 +337,41 @@ def test_it_is_compared_with_the_active_version_on_the_same_pairs(inputs, tmp_pa
     assert other.gaps["accuracy_minus_active"] == (
         "version 7 is of another base model or tokenizer; its scores mean nothing here"
     )
+
+
+def _work(inputs, folder, rank, port, settings):
+    """One of two processes."""
+    torch.set_num_threads(1)
+    distributed.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+    context = _context(inputs, folder, rank=rank, ranks=2, **settings)
+    step.run(context)
+    told = {"series": context.series, "measured": {name: found.value for name, found in context.measurements.items()}}
+    (folder / f"told-{rank}.json").write_text(json.dumps(told))
+
+
+@pytest.mark.parametrize("settings", [{}, {"heads": 3, "ties": "rao_kupper", "centring": 0.3, "strength_margin": 0.4}])
+def test_two_processes_take_the_steps_of_one(inputs, tmp_path, settings):
+    """8 pairs in batches of 3, so one process has twice the pairs of the other, and the last batch of an epoch has 2."""
+    settings = {"batch_pairs": 3, "epochs": 2} | settings
+    alone = _context(inputs, tmp_path / "alone", **settings)
+    step.run(alone)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+
+    fork = multiprocessing.get_context("fork")
+    processes = [fork.Process(target=_work, args=(inputs, tmp_path, rank, port, settings)) for rank in (0, 1)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(300)
+
+    assert [process.exitcode for process in processes] == [0, 0]
+    assert len(alone.series) == 9, "3 of the judge, 6 of the reward model"
+    for rank in (0, 1):
+        told = json.loads((tmp_path / f"told-{rank}.json").read_text())
+        for (at, found), (when, expected) in zip(told["series"], alone.series, strict=True):
+            assert at == when
+            assert found == pytest.approx(expected, rel=1e-3, abs=1e-5)
+        for name in ("log_loss", "golden_accuracy", "training_tokens", "score_std"):
+            assert told["measured"][name] == pytest.approx(alone.measurements[name].value, rel=1e-3), name

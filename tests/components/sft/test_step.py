@@ -1,9 +1,16 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+import multiprocessing
+import os
+import socket
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
+from accelerate import PartialState
+from torch import distributed
 
 from components import models, records, trainer
 from components.base import pretrain, tokenizer
@@ -43,15 +50,19 @@ def _demonstration(number: int, *, answer: str | None = None) -> records.Demonst
     return records.Demonstration(id=f"d{number}", prompt_id=f"p{number}", kind="x", split=split, messages=messages, source="me")
 
 
-def _run(inputs: dict[str, Path], folder: Path, *, seed: int = 1, **settings: float) -> Context[Settings]:
+def _run(
+    inputs: dict[str, Path], folder: Path, *, seed: int = 1, process: tuple[int, int] = (0, 1), **settings: float
+) -> Context[Settings]:
     context = Context(
         step=STEPS["sft"],
         config=Settings(**{"epochs": 4.0, "batch_size": 4, "learning_rate": 0.01, "rank": 4, "context_tokens": 64} | settings),
         seed=seed,
         inputs=inputs,
-        scratch=folder / "scratch",
+        scratch=folder / f"scratch-{process[0]}",
         checkpoints=folder / "checkpoints",
         input_digests={"base_model": "sha256:base"},
+        rank=process[0],
+        ranks=process[1],
     )
     context.checkpoints.mkdir(parents=True, exist_ok=True)
     step.run(context)
@@ -142,3 +153,56 @@ def test_no_demonstration_that_fits_is_refused(inputs: dict[str, Path], tmp_path
         "demonstrations.jsonl has no demonstration of the split `train` within 64 tokens; 1 are longer. "
         "Add demonstrations, or raise sft.context_tokens if the base model's context allows it."
     )
+
+
+def _work(inputs: dict[str, Path], folder: Path, rank: int, port: int) -> None:
+    """One of two processes."""
+    torch.set_num_threads(1)
+    place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    os.environ.update({name: str(value) for name, value in place.items()})
+    PartialState._reset_state()  # what this process's parent found, being alone
+    distributed.init_process_group("gloo", timeout=timedelta(minutes=5))
+    context = _run(inputs, folder, process=(rank, 2), **UNEVEN)
+    measured = {name: found.value for name, found in context.measurements.items()}
+    (folder / f"told-{rank}.json").write_text(json.dumps([context.series, measured]))
+
+
+UNEVEN = {"epochs": 3.0, "batch_size": 3}
+"""Of 20 demonstrations: the last batch of an epoch has 2."""
+
+
+def test_two_processes_take_the_steps_of_one(inputs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every update's loss agrees to a part in a thousand, though one process has twice the rows of the other."""
+    arguments, collated = trainer.arguments, trainer._collated
+    monkeypatch.setattr(trainer, "arguments", lambda *given, **more: arguments(*given, **more) | {"logging_steps": 1})
+
+    def counted(rows: Any, *, share: Any, **more: Any) -> Any:
+        batch = collated(rows, share=share, **more)
+        with (tmp_path / f"rows-{share.rank}").open("a") as file:
+            file.write(f"{len(batch['input_ids'])}")
+        return batch
+
+    monkeypatch.setattr(trainer, "_collated", counted)
+    alone = _run(inputs, tmp_path / "alone", **UNEVEN)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+
+    fork = multiprocessing.get_context("fork")
+    processes = [fork.Process(target=_work, args=(inputs, tmp_path, rank, port)) for rank in (0, 1)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(600)
+
+    assert [process.exitcode for process in processes] == [0, 0]
+    assert len(alone.series) == 20
+    assert [(tmp_path / f"rows-{rank}").read_text()[:7] for rank in (0, 1)] == ["2222221", "1111111"]
+    for rank in (0, 1):
+        series, measured = json.loads((tmp_path / f"told-{rank}.json").read_text())
+        assert [at for at, _ in series] == list(range(1, 21))
+        expected = [values["loss"] for _, values in alone.series]
+        assert len(set(expected)) == 20, "it learns, so every loss is another"
+        assert [values["loss"] for _, values in series] == pytest.approx(expected, rel=1e-3)
+        for name in ("held_out_loss", "training_tokens"):
+            assert measured[name] == pytest.approx(alone.measurements[name].value, rel=1e-3), name

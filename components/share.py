@@ -1,8 +1,8 @@
-"""The share of the answers that is one process's, and how shares come together. Alone, everything is.
+"""The share of a batch that is one process's, and how shares come together. Alone, everything is.
 
-Answer i belongs to process i mod n (`components/ranks.py` starts them). Gradients are added up, so that n processes take the
-same optimiser steps as one, but for the order of sums. What every process needs of the others are numbers by token, never
-states of the model.
+Row i (an answer, a pair, a demonstration) belongs to process i mod n; `components/ranks.py` starts them. Gradients are added
+up, so that n processes take the same optimiser steps as one, but for the order of sums. What every process needs of the others
+are numbers by token, never states of the model.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Share:
     ranks: int = 1
 
     def of(self, rows: Tensor) -> Tensor:
-        """Those of the answers that are this process's; (n,) indices to (m,)."""
+        """Those of the rows that are this process's; (n,) indices to (m,)."""
         return rows if self.ranks == 1 else rows[rows % self.ranks == self.rank]
 
     def whole(self, mine: Tensor, rows: Tensor, shape: tuple[int, ...]) -> Tensor:
@@ -50,6 +50,12 @@ class Share:
         distributed.all_reduce(together)
         for each, grad in zip(trained, together.split([each.numel() for each in trained]), strict=True):
             each.grad = grad.view_as(each).clone()
+
+    def agree(self, parameters: Iterable[Tensor]) -> None:
+        """Put the first process's numbers in place of everybody's: processes that compute the same may round differently."""
+        if self.ranks > 1:
+            for each in parameters:
+                distributed.broadcast(each.data, src=0)
 
     def added(self, numbers: Mapping[str, float]) -> dict[str, float]:
         """The sums of everybody's numbers, by name."""

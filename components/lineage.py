@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from components.context import Context
 
 EXPERIMENT = "plumbline"
+CONFIG = "config.json"
 BATCH = 900
 """Metrics in one request; MLflow takes at most 1,000."""
 DATASET_DIGEST_CHARS = 32
@@ -128,19 +129,31 @@ class Lineage:
         return found
 
     def open_pipeline(self, pipeline_run: str, config: Mapping[str, Any], tags: Mapping[str, str]) -> Run:
-        """The pipeline run with its config logged; an existing one of the same id stays as it is."""
-        found = self.find_pipeline(pipeline_run)
-        if found is not None:
-            return found
-        all_tags = {"plumbline.pipeline_run": pipeline_run, "plumbline.kind": "pipeline", **tags}
-        run = self.client.create_run(self.experiment, run_name=pipeline_run, tags=all_tags)
-        self.client.log_dict(run.info.run_id, dict(config), "config.json")
+        """The pipeline run with its config logged; an existing one of the same id stays as it is, if its config was logged."""
+        run = self.find_pipeline(pipeline_run)
+        if run is not None and any(file.path == CONFIG for file in self.client.list_artifacts(run.info.run_id)):
+            return run
+        if run is None:
+            own = {"plumbline.pipeline_run": pipeline_run, "plumbline.kind": "pipeline"}
+            run = self._made(pipeline_run, own, tags)
+        self.client.log_dict(run.info.run_id, dict(config), CONFIG)
+        return run
+
+    def _made(self, name: str, own: Mapping[str, str], tags: Mapping[str, str]) -> Run:
+        """A new run that no other shares its own tags with and is RUNNING.
+
+        A server that dies before it answers has made the run already, and the client asks once more.
+        """
+        run = self.client.create_run(self.experiment, run_name=name, tags={**own, **tags})
+        for other in self._search(own, status="RUNNING"):
+            if other.info.run_id != run.info.run_id:
+                self.client.delete_run(other.info.run_id)
         return run
 
     def config(self, pipeline_run: str) -> dict[str, Any]:
         """The config that `start` logged."""
         run = self.pipeline(pipeline_run)
-        values: dict[str, Any] = json.loads(self.file(run, "config.json").read_text(encoding="utf-8"))
+        values: dict[str, Any] = json.loads(self.file(run, CONFIG).read_text(encoding="utf-8"))
         return values
 
     def mark_pipeline(self, pipeline_run: str, status: str, **tags: str) -> None:
@@ -228,20 +241,20 @@ class Lineage:
             self.client.set_terminated(run.info.run_id, "KILLED")
             for output in run.outputs.model_outputs if run.outputs else []:
                 self.client.delete_logged_model(output.model_id)
-        attempts = len(self._search({"plumbline.step_key": key}))
-        return self._child(pipeline_run, step, {"plumbline.step_key": key, "plumbline.attempt": str(attempts + 1), **tags})
+        attempt = {"plumbline.step_key": key, "plumbline.attempt": str(len(self._search({"plumbline.step_key": key})) + 1)}
+        return self._child(pipeline_run, step, attempt, tags)
 
     def reuse(self, pipeline_run: str, step: str, run: Run) -> Run:
         """A child run that says: `run` stands in for this step."""
         tags = {"plumbline.reused_from": run.info.run_id, "plumbline.step_key": run.data.tags["plumbline.step_key"]}
-        child = self._child(pipeline_run, step, tags)
+        child = self._child(pipeline_run, step, tags, {})
         self.client.set_terminated(child.info.run_id, "FINISHED")
         return child
 
-    def _child(self, pipeline_run: str, step: str, tags: Mapping[str, str]) -> Run:
+    def _child(self, pipeline_run: str, step: str, own: Mapping[str, str], tags: Mapping[str, str]) -> Run:
         parent = self.pipeline(pipeline_run).info.run_id
         base = {"plumbline.pipeline_run": pipeline_run, "plumbline.step": step, "mlflow.parentRunId": parent}
-        return self.client.create_run(self.experiment, run_name=step, tags=base | dict(tags))
+        return self._made(step, base | dict(own), tags)
 
     def log_inputs(self, run: Run, inputs: Mapping[str, Published]) -> None:
         """Record what the run reads, as datasets and models, so that the UI draws the graph."""
@@ -338,10 +351,17 @@ class Lineage:
             model_id=item.model_id,
             tags=known | {f"plumbline.{name}": value for name, value in tags.items()},
         )
+        _, *superfluous = self._versions_of_run(item.registered_model, run.info.run_id)  # as in `_made`
+        for version in superfluous:
+            self.client.delete_model_version(item.registered_model, version)
 
     def _version_of_run(self, model: str, run_id: str) -> str | None:
+        return next(iter(self._versions_of_run(model, run_id)), None)
+
+    def _versions_of_run(self, model: str, run_id: str) -> list[str]:
+        """Oldest first."""
         found = self.client.search_model_versions(f"name = '{model}' and run_id = '{run_id}'")
-        return str(found[0].version) if found else None
+        return sorted((str(version.version) for version in found), key=int)
 
     def version(self, item: Published) -> str:
         """The registered version of a published model."""

@@ -7,9 +7,11 @@ import json
 import multiprocessing
 import os
 import signal
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from mlflow import MlflowClient
 
 from components import evidence
 from components.lineage import Lineage
@@ -193,6 +195,80 @@ def test_two_attempts_at_once_are_refused(toys: Toys, capfd: pytest.CaptureFixtu
 
     assert codes == [75]
     assert "`brew` is already running with the same inputs and settings." in capfd.readouterr().err
+
+
+def test_killed_before_its_config_was_logged_start_logs_it_again(toys: Toys, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pipeline run without its config would refuse every step after `start`, for ever."""
+
+    def dies(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as killed:
+        killed.setattr(MlflowClient, "log_dict", dies)
+        with pytest.raises(KeyboardInterrupt):
+            toys.run("start")
+
+    assert toys.run_all() == [0, 0, 0]
+    assert toys.lineage().config("run-1")["brew"]["minutes"] == 3.0
+
+
+def test_what_mlflow_made_twice_is_there_once(toys: Toys, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that was killed before it could answer: MLflow's client asks again for what is made already."""
+    for name in ("create_run", "create_model_version"):
+        once = getattr(MlflowClient, name)
+
+        def twice(*given: object, once: Any = once, **options: object) -> Any:
+            once(*given, **options)
+            return once(*given, **options)
+
+        monkeypatch.setattr(MlflowClient, name, twice)
+
+    assert toys.run_all() == [0, 0, 0]
+
+    lineage = toys.lineage()
+    runs = lineage.client.search_runs([lineage.experiment])
+    assert sorted((run.info.run_name, run.info.status) for run in runs) == [
+        ("brew", "FINISHED"),
+        ("grow", "FINISHED"),
+        ("run-1", "FINISHED"),
+        ("start", "FINISHED"),
+    ]
+    assert [version.version for version in lineage.client.search_model_versions("name = 'policy'")] == [1]
+    assert str(lineage.client.get_model_version_by_alias("policy", "candidate").version) == "1"
+
+
+def test_two_runs_at_once_on_one_mlflow_do_not_mix(toys: Toys, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Same steps, one setting apart, each step started again where it says 75, as Airflow would."""
+    fork = multiprocessing.get_context("fork")
+    toys.lineage()
+
+    def pipeline(run: str, minutes: float) -> None:
+        monkeypatch.setenv("PLUMBLINE_PARAMS", json.dumps({"brew": {"minutes": minutes}}))
+        for step in ("start", "grow", "brew"):
+            codes = [75]
+            while codes[-1] == 75 and len(codes) < 50:
+                time.sleep(0.05)
+                codes.append(toys.run(step, run))
+        os._exit(codes[-1])
+
+    wanted = {f"run-{minutes:.0f}": minutes for minutes in (2.0, 5.0, 7.0)}
+    processes = [fork.Process(target=pipeline, args=each) for each in wanted.items()]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(300)
+
+    assert [process.exitcode for process in processes] == [0, 0, 0]
+    lineage = toys.lineage()
+    for run, minutes in wanted.items():
+        tea = lineage.fetch(lineage.find_output(run, "brew", "tea")) / "tea.txt"
+        assert tea.read_text() == f"{minutes} minutes of green on dark\n"
+        assert lineage.config(run)["brew"]["minutes"] == minutes
+    assert len(lineage.client.search_model_versions("name = 'policy'")) == 3
+    grown = lineage.client.search_runs([lineage.experiment], "tags.`plumbline.step` = 'grow'")
+    finished = [run for run in grown if run.info.status == "FINISHED"]
+    assert len([run for run in finished if "plumbline.reused_from" not in run.data.tags]) == 1
+    assert [run for run in grown if run.info.status == "RUNNING"] == []
 
 
 def test_a_full_disk_says_so_and_loses_nothing(

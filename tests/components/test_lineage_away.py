@@ -1,12 +1,19 @@
-"""A server that goes away while an artifact is fetched is no missing artifact."""
+"""A server that goes away is waited for, and one that does while an artifact is fetched is no missing artifact."""
 
 from __future__ import annotations
 
+import http.server
+import json
 import shutil
+import socket
+import threading
+import time
+import types
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import urllib3.util.retry
 
 from components import lineage as module
 from components.errors import ArtifactRefused
@@ -59,3 +66,48 @@ def test_an_artifact_that_is_gone_is_refused(toys: Toys) -> None:
 
     with pytest.raises(ArtifactRefused, match=r"tea of run .* is not in the artifact store"):
         lineage.fetch(tea)
+
+
+class _Experiments(http.server.BaseHTTPRequestHandler):
+    """As much of MLflow as says that the experiment is there."""
+
+    def do_GET(self) -> None:
+        text = json.dumps({"experiment": {"experiment_id": "7", "name": module.EXPERIMENT, "lifecycle_stage": "active"}})
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text.encode())
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+def test_a_server_that_is_away_for_five_minutes_costs_time_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody listens on the port until the tries have waited for 300 seconds, by a clock that runs when somebody sleeps."""
+    for name in module.PATIENCE:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    waited: list[float] = []
+    servers: list[http.server.HTTPServer] = []
+
+    def sleep(seconds: float) -> None:
+        waited.append(seconds)
+        if sum(waited) >= 300 and not servers:
+            servers.append(http.server.HTTPServer(("127.0.0.1", port), _Experiments))
+            threading.Thread(target=servers[0].serve_forever, daemon=True).start()
+
+    monkeypatch.setattr(urllib3.util.retry, "time", types.SimpleNamespace(sleep=sleep, time=time.time))
+    try:
+        lineage = module.Lineage(f"http://127.0.0.1:{port}")
+    finally:
+        for server in servers:
+            server.shutdown()
+            server.server_close()
+
+    assert lineage.experiment == "7"
+    assert sum(waited) >= 300
+    assert max(waited) <= 125, "whoever comes back is not kept waiting for longer"

@@ -1,4 +1,7 @@
-"""`make up`: Airflow's four components and MLflow's server, each in a session of its own with a log file of its own."""
+"""`make up`: Airflow's four components and MLflow's server, each in a session of its own with a log file of its own.
+
+What ends unasked is started again (`keeper.py`).
+"""
 
 from __future__ import annotations
 
@@ -11,12 +14,14 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from functools import partial
 from typing import TYPE_CHECKING
 
 import psutil
 
 from components.errors import TryAgain
 from plumbline_airflow import postgres
+from plumbline_airflow.keeper import Kept, descended
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -30,7 +35,8 @@ POSTGRES_PORT = 5433
 USER = "admin"
 ROLES = {USER: "admin", "engineer": "op", "reviewer": "user", "auditor": "viewer"}
 """Users of `make up` and their roles in Airflow. What each may do is in docs/operations.md and tested against the API."""
-READY_SECONDS = 180
+READY_SECONDS = 600
+"""A component that ends is seen at once; this is for one that hangs."""
 GRACE_SECONDS = 20.0
 COMPONENTS = {
     "api-server": ["api-server"],
@@ -39,6 +45,8 @@ COMPONENTS = {
     "triggerer": ["triggerer", "--skip-serve-logs"],
 }
 """Airflow's processes. `airflow standalone` leaves orphans when it is stopped, and serves logs to the whole network."""
+OUTLIVED = ("scheduler",)
+"""Components whose processes go on when they are killed: the scheduler's workers bring the steps at work to their end."""
 
 
 def up(home: Home, *, database: str = "sqlite", config: Path | None = None) -> int:
@@ -49,34 +57,37 @@ def up(home: Home, *, database: str = "sqlite", config: Path | None = None) -> i
     if config:
         environment["PLUMBLINE_CONFIG"] = str(config.absolute())
     store = f"sqlite:///{home.state}/mlflow.db"
-    processes: list[subprocess.Popen[bytes]] = []
+    kept: list[Kept] = []
     server = None
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs inherit that it is ignored
     try:
         if database == "postgresql":
             made = postgres.cluster(home, _port("PLUMBLINE_POSTGRES_PORT", POSTGRES_PORT))
-            server = postgres.start(made, _log(home, "postgres"))
+            server = Kept("postgres", partial(postgres.start, made, _log(home, "postgres")))
             store = made.address("mlflow")
             environment["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] = made.address("airflow")
         _prepare(home, environment, database)
         # In the environment: the store's address holds a password, and argument vectors can be read by every user here.
         environment["MLFLOW_BACKEND_STORE_URI"] = store
-        processes = [_start(home, name, argv, environment) for name, argv in _commands(home, ports).items()]
-        _wait(home, processes, ports)
+        for name, argv in _commands(home, ports).items():
+            kept.append(Kept(name, partial(_start, home, name, argv, environment), lasts=name in OUTLIVED))
+        _wait(home, [each.process for each in kept], ports)
         _pool(environment, home, database)
         print(_greeting(home, ports, time.monotonic() - began), flush=True)  # noqa: T201  (a command line)
-        while all(process.poll() is None for process in processes):
+        while all(each.keep() for each in (*([server] if server else []), *kept)):
             time.sleep(0.5)
-        message = f"A component ended. Its log in {home.state / 'logs'} says why; then run `make up` again."
+        message = f"A component ends again and again. Its log in {home.state / 'logs'} says why; then run `make up` again."
         raise TryAgain(message)
     except KeyboardInterrupt:
         print("\nStopping.", flush=True)  # noqa: T201
         return 0
     finally:
-        end(processes)
+        for each in kept:
+            each.forget()
+        end(each.process for each in kept)
         if server:
-            postgres.stop(server)
+            postgres.stop(server.process)
 
 
 def end(processes: Iterable[subprocess.Popen[bytes] | subprocess.Popen[str]]) -> None:
@@ -85,7 +96,7 @@ def end(processes: Iterable[subprocess.Popen[bytes] | subprocess.Popen[str]]) ->
     Airflow's scheduler leaves its workers behind when it alone is killed, and its API server may end before its own.
     """
     started = list(processes)
-    family = [child for process in started for child in _family(process.pid)]
+    family = [child for process in started for child in descended(process.pid)]
     for process in started:
         if process.poll() is None:
             process.terminate()
@@ -96,14 +107,6 @@ def end(processes: Iterable[subprocess.Popen[bytes] | subprocess.Popen[str]]) ->
         _kill_group(process.pid)
         process.wait()
     psutil.wait_procs(left, timeout=GRACE_SECONDS)
-
-
-def _family(pid: int) -> list[psutil.Process]:
-    try:
-        process = psutil.Process(pid)
-        return [process, *process.children(recursive=True)]
-    except psutil.NoSuchProcess:
-        return []
 
 
 def _kill_group(leader: int) -> None:

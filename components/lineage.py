@@ -1,4 +1,4 @@
-"""The wire between steps, and the only module that imports MLflow: find inputs, publish outputs, register versions.
+"""The wire between steps, and with `away.py` the only module that imports MLflow: find inputs, publish, register versions.
 
     experiment `plumbline`
     └── pipeline run        tag plumbline.pipeline_run = ID;  artifact config.json
@@ -16,7 +16,6 @@ import json
 import os
 import shutil
 import time
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -36,12 +35,13 @@ from mlflow.entities import (
 from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
+from components.away import PATIENCE, answering
 from components.context import ModelVersion, Published
-from components.errors import ArtifactRefused, TryAgain
+from components.errors import ArtifactRefused
 from components.provenance import folder_digest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
     from mlflow.entities import Run
 
@@ -54,27 +54,6 @@ BATCH = 900
 """Metrics in one request; MLflow takes at most 1,000."""
 DATASET_DIGEST_CHARS = 32
 T = TypeVar("T")
-PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "9", "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1"}
-"""Waits of 2, 4, 8 ... 120 s between tries: six minutes without a server cost a step time, and nothing else."""
-
-
-@contextmanager
-def answering(uri: str) -> Iterator[None]:
-    """Turns MLflow's ways of being away into `TryAgain`."""
-    try:
-        yield
-    except (MlflowException, OSError) as error:
-        text = str(error)
-        if isinstance(error, OSError) and not isinstance(error, ConnectionError) and "HTTPConnection" not in text:
-            raise
-        if "disk is full" in text:
-            message = f"The disk that holds {uri} is full. Free some space and run the step again; nothing was lost."
-            raise TryAgain(message) from None
-        message = (
-            f"MLflow at {uri} does not answer: {text.splitlines()[0][:200] if text else type(error).__name__}. "
-            "Check that it runs and that MLFLOW_TRACKING_URI is right, then run the step again; nothing was lost."
-        )
-        raise TryAgain(message) from None
 
 
 class Lineage:

@@ -16,6 +16,7 @@ import pytest
 import urllib3.util.retry
 
 from components import lineage as module
+from components.away import PATIENCE
 from components.errors import ArtifactRefused
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ class _Experiments(http.server.BaseHTTPRequestHandler):
 
 def test_a_server_that_is_away_for_five_minutes_costs_time_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody listens on the port until the tries have waited for 300 seconds, by a clock that runs when somebody sleeps."""
-    for name in module.PATIENCE:
+    for name in PATIENCE:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "")
     with socket.socket() as probe:

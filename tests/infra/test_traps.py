@@ -1,7 +1,7 @@
 """Settings without which Airflow 3.3 loses work, alike in the three places where they stand.
 
-Measured: with its defaults it kills healthy steps after 35 s without an API server, and a task in a pool that does not exist
-waits for ever.
+Measured: with its defaults it kills healthy steps after 35 s without an API server, a task whose DAG file takes 30 s to read
+costs a try, and a task in a pool that does not exist waits for ever.
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ from plumbline_airflow.home import Home
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENT = {
+    ("core", "dagbag_import_timeout"): "300",
     ("core", "dags_are_paused_at_creation"): "False",
     ("core", "load_examples"): "False",
+    ("dag_processor", "dag_file_processor_timeout"): "360",
     ("execution_api", "jwt_expiration_time"): "86400",
     ("workers", "execution_api_retries"): "12",
     ("workers", "execution_api_retry_wait_max"): "10",

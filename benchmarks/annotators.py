@@ -37,7 +37,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.crowd import SCRIPT, encoded, peer_python
+from benchmarks import peers
+from benchmarks.crowd import PEER, SCRIPT, encoded
 from components import quiet, records
 from components.catalog import STEPS
 from components.config import section_class
@@ -250,7 +251,8 @@ def _speedup(data: Path) -> float:
         dawid_skene(items, workers, said, iterations=ITERATIONS, tolerance=0.0)
         ours.append(time.perf_counter() - begin)
     out = data / "peer.json"
-    subprocess.run([peer_python(), "-W", "ignore", "-c", SCRIPT, table, str(ITERATIONS), out], check=True, stdout=sys.stderr)
+    command = [peers.environment(PEER), "-W", "ignore", "-c", SCRIPT, table, str(ITERATIONS), out]
+    subprocess.run(command, check=True, stdout=sys.stderr)
     theirs = json.loads(out.read_text(encoding="utf-8"))["seconds"]
     _say(f"{ITERATIONS} iterations of {len(items)} labels: ours {min(ours):.2f} s (best of 3), crowd-kit {theirs:.2f} s")
     return float(theirs / min(ours))

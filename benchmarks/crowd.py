@@ -16,12 +16,12 @@ import os
 import subprocess
 import sys
 import tempfile
-import venv
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from benchmarks import peers
 from components.annotators.dawid_skene import dawid_skene
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 PRIOR_LABELS = 4.0
 ITERATIONS = 50
-PEER = "crowd-kit==1.4.2"
+PEER = ("crowd-kit==1.4.2",)
 SCRIPT = """
 import json, sys, time
 import pandas as pd
@@ -95,22 +95,10 @@ def crowdkit(labels: Path, iterations: int) -> tuple[dict[str, str], float]:
     """crowd-kit's labels of the items, and the seconds it took on data that were already in memory."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "found.json"
-        command = [peer_python(), "-W", "ignore", "-c", SCRIPT, labels, str(iterations), out]
+        command = [peers.environment(PEER), "-W", "ignore", "-c", SCRIPT, labels, str(iterations), out]
         subprocess.run([str(part) for part in command], check=True, stdout=sys.stderr)
         found: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))
     return {str(item): str(label) for item, label in found["labels"].items()}, float(found["seconds"])
-
-
-def peer_python() -> Path:
-    """Python of an environment with crowd-kit, made once."""
-    folder = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "plumbline" / "peers" / PEER.replace("==", "-")
-    python = folder / "bin" / "python"
-    if not (folder / "ready").exists():
-        print(f"installing {PEER} in {folder}", file=sys.stderr, flush=True)
-        venv.create(folder, with_pip=True, clear=True)
-        subprocess.run([python, "-m", "pip", "install", "-q", PEER], check=True)
-        (folder / "ready").touch()
-    return python
 
 
 def _read(path: str, width: int) -> list[tuple[str, ...]]:

@@ -10,36 +10,31 @@ length. Each is compared with the SFT policy by the suite that is meant for its 
 `caught`: share of the sixty in which a gate of that suite says `regressed`.
 `false_alarms`: share of ten in which all suites together do not let pass the SFT policy itself with its adapter's weights
 changed by a thousandth of their size, as rounding would.
-`suites_s`: seconds for all suites on base, SFT, champion and candidate. `speedup_vs_loop`: answers a second against
-`generate` one prompt at a time; `speedup_vs_inspect`: against Inspect's transformers provider, null where it is not installed.
+The other three are of `benchmarks/suites_speed.py`.
 
 `python -m benchmarks.gates --folder DIR` finds a trained base, sft, reward and ppo there (as `benchmarks.alignment --folder`
-leaves them in `seed-0`), and trains what is missing.
+leaves them in `seed-0`), and trains what is missing. It keeps every outcome there, with the digest of the code that gave it,
+and measures none twice: `--faults` and `--seeds` take a part, `--speeds` says which speeds (none may be given), and the last
+line adds up all that the folder holds of this code. A figure of which nothing was measured is null.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import io
 import json
 import random
 import sys
 import tempfile
-import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from benchmarks import alignment, hacking
+from benchmarks import alignment, hacking, suites_speed
 from components import models, quiet, records
-from components.catalog import STEPS
-from components.config import section_class
-from components.context import Context, ModelVersion
-from components.evaluate import step
-from components.evaluate.panel import Asker, Decoding, Panel
 from components.sequences import left_padded, position_ids, right_padded, token_logprobs
+from components.stepkey import code_digest
 from components.testbed import answers as world_answers
 from components.testbed.answers import WRITERS, Writer, write
 from components.testbed.dice import Dice
@@ -50,8 +45,6 @@ if TYPE_CHECKING:
 
 UPDATES, BATCH, LEARNING_RATE = 60, 32, 3e-3
 """Of making a policy worse: enough for the fault to show, too few to forget how to speak."""
-BASE_DIGEST = "sha256:base"
-LOOP_PROMPTS = 24
 
 CLEAN = WRITERS["expert"]
 FAULTS: dict[str, tuple[str, Writer, tuple[str, ...]]] = {
@@ -82,17 +75,29 @@ HACKED = "reward-hacked with KL 0"
 UNRESTRAINED = {"kl_coef": 0.0, "updates": 60, "selection": "last", "on_alarm": "warn"}
 
 
+UNCHANGED = "unchanged"
+POLICIES = (*FAULTS, HACKED, UNCHANGED)
+
+
 def main() -> None:
     """Make policies worse, see who catches them, and print the figures."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--folder", type=Path, help="keep what was trained here, and reuse it")
+    options.add_argument("--folder", type=Path, help="keep what was trained and found here, and reuse it")
     options.add_argument("--seeds", type=int, nargs="+", default=list(range(10)))
+    options.add_argument("--faults", nargs="*", choices=POLICIES, default=[*POLICIES])
+    options.add_argument("--speeds", nargs="*", choices=suites_speed.SPEEDS, default=[*suites_speed.SPEEDS])
     given = options.parse_args()
     quiet.settle()
     with tempfile.TemporaryDirectory() as temporary:
         folder = given.folder or Path(temporary)
+        found = folder / "found" / code_digest("evaluate").removeprefix("sha256:")[:16]
         artifacts = _trained(folder)
-        print(json.dumps(_figures(artifacts, folder, given.seeds)))
+        for seed in given.seeds:
+            for policy in given.faults:
+                _once(found / f"{policy.replace(' ', '-')}-{seed}.json", partial(_trial, artifacts, folder, policy, seed))
+        for speed in given.speeds:
+            _once(found / f"speed-{speed}.json", partial(suites_speed.measured, speed, artifacts, folder))
+        print(json.dumps(_figures(found)))
 
 
 def _trained(folder: Path) -> dict[str, Path]:
@@ -106,37 +111,57 @@ def _trained(folder: Path) -> dict[str, Path]:
     return artifacts
 
 
-def _figures(artifacts: dict[str, Path], folder: Path, seeds: list[int]) -> dict[str, Any]:
-    worse = _worse(artifacts, folder / "worse")
-    caught: dict[str, list[bool]] = {fault: [] for fault in worse}
-    alarms: list[bool] = []
-    for seed in seeds:
-        for fault, (suite, adapter) in worse.items():
-            caught[fault].append(_regressed(artifacts, adapter, suite, seed))
-            say(f"seed {seed}, {fault}: {'caught' if caught[fault][-1] else 'missed'} by {suite}")
-        alarms.append(_alarm(artifacts, folder / "worse", seed))
-    for fault, hits in caught.items():
-        say(f"{fault}: caught in {sum(hits)} of {len(hits)}")
-    say(f"unchanged: {sum(alarms)} of {len(alarms)} false alarms")
-    every = [hit for hits in caught.values() for hit in hits]
+def _once(path: Path, work: Callable[[], dict[str, Any]]) -> None:
+    """Do the work unless its outcome is kept; an outcome is there whole or not at all."""
+    if path.exists():
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_suffix(".draft")
+    draft.write_text(json.dumps(work()), encoding="utf-8")
+    draft.replace(path)
+
+
+def _trial(artifacts: dict[str, Path], folder: Path, policy: str, seed: int) -> dict[str, Any]:
+    """One policy with one seed: whether the suite meant for it calls it worse, or whether any gate stops the unchanged one."""
+    if policy == UNCHANGED:
+        report = _report(artifacts, _unchanged(artifacts, folder / "worse", seed), folder, seed)
+        stopped = [f"{gate['name']} {gate['verdict']}" for gate in report["gates"] if gate["verdict"] != "pass"]
+    else:
+        suite, adapter = _worse(artifacts, folder / "worse", policy)
+        report = _report(artifacts, adapter, folder, seed, suites=[suite])
+        stopped = [f"{gate['name']} {gate['verdict']}" for gate in report["gates"] if gate["verdict"] == "regressed"]
+    say(f"seed {seed}, {policy}: {', '.join(stopped) or 'no gate stops it'}")
+    return {"policy": policy, "seed": seed, "stopped": stopped}
+
+
+def _figures(found: Path) -> dict[str, Any]:
+    """What the outcomes of a folder come to."""
+    kept = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(found.glob("*.json"))]
+    trials = [each for each in kept if "policy" in each]
+    for policy in POLICIES:
+        stopped = {each["seed"]: bool(each["stopped"]) for each in trials if each["policy"] == policy}
+        say(f"{policy}: stopped in {sum(stopped.values())} of {len(stopped)}, seeds {sorted(stopped)}")
+    speeds = {name: value for each in kept if "policy" not in each for name, value in each.items()}
     return {
-        "caught": round(sum(every) / len(every), 4),
-        "false_alarms": round(sum(alarms) / len(alarms), 4),
-        "suites_s": round(_suites_seconds(artifacts), 1),
-        **_speedups(artifacts),
+        "caught": _share([each for each in trials if each["policy"] != UNCHANGED]),
+        "false_alarms": _share([each for each in trials if each["policy"] == UNCHANGED]),
+        **{name: speeds.get(name) for name in suites_speed.SPEEDS.values()},
     }
 
 
-def _worse(artifacts: dict[str, Path], folder: Path) -> dict[str, tuple[str, Path]]:
-    """Fault → the suite meant for it, and the adapter that has it."""
-    found = {}
-    for fault, (suite, writer, kinds) in FAULTS.items():
-        adapter = folder / fault.replace(" ", "-")
-        if not (adapter / "adapter_model.safetensors").exists():
-            _spoil(artifacts, adapter, _examples(artifacts, fault, writer, kinds))
-        found[fault] = (suite, adapter)
-    found[HACKED] = ("task_quality", _hacked(artifacts, folder / "hacked"))
-    return found
+def _share(trials: list[dict[str, Any]]) -> float | None:
+    return round(sum(bool(each["stopped"]) for each in trials) / len(trials), 4) if trials else None
+
+
+def _worse(artifacts: dict[str, Path], folder: Path, fault: str) -> tuple[str, Path]:
+    """The suite meant for a fault, and the adapter that has it."""
+    if fault == HACKED:
+        return "task_quality", _hacked(artifacts, folder / "hacked")
+    suite, writer, kinds = FAULTS[fault]
+    adapter = folder / fault.replace(" ", "-")
+    if not (adapter / "adapter_model.safetensors").exists():
+        _spoil(artifacts, adapter, _examples(artifacts, fault, writer, kinds))
+    return suite, adapter
 
 
 def _examples(
@@ -198,14 +223,8 @@ def _hacked(artifacts: dict[str, Path], folder: Path) -> Path:
     return gamed["policy_adapter"]
 
 
-def _regressed(artifacts: dict[str, Path], adapter: Path, suite: str, seed: int) -> bool:
-    """Whether a gate of this suite says that the adapter is worse than the SFT policy."""
-    report = _report(artifacts, adapter, seed, suites=[suite])
-    return any(gate["verdict"] == "regressed" for gate in report["gates"])
-
-
-def _alarm(artifacts: dict[str, Path], folder: Path, seed: int) -> bool:
-    """Whether any gate stops the SFT policy itself, hardly changed."""
+def _unchanged(artifacts: dict[str, Path], folder: Path, seed: int) -> Path:
+    """The SFT policy with its adapter's weights changed by a thousandth of their size."""
     from safetensors.torch import load_file
 
     out = folder / f"unchanged-{seed}"
@@ -216,98 +235,18 @@ def _alarm(artifacts: dict[str, Path], folder: Path, seed: int) -> bool:
         weights = load_file(artifacts["sft_adapter"] / "adapter_model.safetensors")
         changed = {name: tensor * (1 + 1e-3 * torch.randn_like(tensor)) for name, tensor in weights.items()}
         models.save_tensors(out / "adapter_model.safetensors", changed)
-    report = _report(artifacts, out, seed)
-    stopped = [f"{gate['name']} {gate['verdict']}" for gate in report["gates"] if gate["verdict"] != "pass"]
-    say(f"unchanged, seed {seed}: {', '.join(stopped) or 'passes'}")
-    return bool(stopped)
+    return out
 
 
-def _report(artifacts: dict[str, Path], adapter: Path, seed: int, **settings: Any) -> dict[str, Any]:
+def _report(artifacts: dict[str, Path], adapter: Path, folder: Path, seed: int, **settings: Any) -> dict[str, Any]:
     """What the gates say. Base and SFT policy say the same for a seed whoever the candidate is, so they are asked once."""
     with tempfile.TemporaryDirectory() as scratch:
-        context = _context(artifacts, adapter, seed, Path(scratch), **settings)
-        context.checkpoints = artifacts["sft_adapter"].parents[2] / "said" / str(seed)
+        context = suites_speed.evaluation(artifacts, adapter, seed, Path(scratch), **settings)
+        context.checkpoints = folder / "said" / code_digest("evaluate").removeprefix("sha256:")[:16] / str(seed)
         (context.checkpoints / "said-candidate.json").unlink(missing_ok=True)
-        _silently(step.run, context)
-        return json.loads((context.output("evaluation") / "report.json").read_text(encoding="utf-8"))
-
-
-def _silently(work: Callable[[Any], None], context: Context[Any]) -> None:
-    """Progress goes to standard output, where this benchmark prints one line of JSON."""
-    with contextlib.redirect_stdout(io.StringIO()):
-        work(context)
-
-
-def _context(artifacts: dict[str, Path], adapter: Path, seed: int, scratch: Path, **settings: Any) -> Context[Any]:
-    spec = STEPS["evaluate"]
-    inputs = {name: artifacts[name] for name in spec.reads if name in artifacts} | {"policy_adapter": adapter}
-    return Context(
-        step=spec,
-        config=section_class("evaluate")(**settings),
-        seed=seed,
-        inputs=inputs,
-        scratch=scratch,
-        checkpoints=scratch / "checkpoints",
-        input_digests={"base_model": BASE_DIGEST},
-    )
-
-
-def _suites_seconds(artifacts: dict[str, Path]) -> float:
-    """All suites on four models."""
-    with tempfile.TemporaryDirectory() as scratch:
-        context = _context(artifacts, artifacts["policy_adapter"], 0, Path(scratch))
-        context.baseline = ModelVersion("policy", "1", "sha256:sft", artifacts["sft_adapter"], BASE_DIGEST)
-        _silently(step.run, context)
-        return context.measurements["suites_seconds"].value
-
-
-def _speedups(artifacts: dict[str, Path]) -> dict[str, float | None]:
-    """Answers a second, against `generate` one prompt at a time and against Inspect."""
-    prompts = [
-        each for each in records.read(artifacts["prompts"] / "prompts.jsonl", records.Prompt) if each.split == "evaluation"
-    ]
-    dialogues = [[message.model_dump() for message in prompt.messages] for prompt in prompts]
-    panel = Panel.load(artifacts["base_model"], {"sft": artifacts["sft_adapter"]})
-    panel.speak_as("sft")
-    ours = len(dialogues) / _seconds(lambda: Asker(panel, "sft", Decoding(0, 1.0, 48, 1, 256)).answers(dialogues))
-    few = dialogues[:: max(1, len(dialogues) // LOOP_PROMPTS)][:LOOP_PROMPTS]
-    loop = len(few) / _seconds(lambda: _one_by_one(panel, few))
-    inspect = _inspect(artifacts, few)
-    theirs = "Inspect is not installed" if inspect is None else f"{inspect:.2f} with Inspect"
-    say(f"answers a second: {ours:.1f} here, {loop:.2f} in a loop, {theirs}")
-    return {
-        "speedup_vs_loop": round(ours / loop, 1),
-        "speedup_vs_inspect": None if inspect is None else round(ours / inspect, 1),
-    }
-
-
-def _one_by_one(panel: Panel, dialogues: list[list[dict[str, str]]]) -> None:
-    for dialogue in dialogues:
-        models.generate(panel.model, panel.tokenizer, [dialogue], max_new_tokens=48, temperature=1.0, seed=0, batch_size=1)
-
-
-def _inspect(artifacts: dict[str, Path], dialogues: list[list[dict[str, str]]]) -> float | None:
-    """Answers a second of Inspect's transformers provider on the base model, its own batching on; None where it is missing."""
-    try:
-        from inspect_ai import Task
-        from inspect_ai import eval as run_task
-        from inspect_ai.dataset import Sample
-        from inspect_ai.model import ChatMessageAssistant, ChatMessageUser, GenerateConfig, get_model
-    except ImportError:
-        return None
-    kinds = {"user": ChatMessageUser, "assistant": ChatMessageAssistant}
-    samples = [Sample(input=[kinds[turn["role"]](content=turn["content"]) for turn in dialogue]) for dialogue in dialogues * 8]
-    config = GenerateConfig(max_tokens=48, temperature=1.0, seed=0, max_connections=64)
-    model = get_model("hf/base", model_path=str(artifacts["base_model"]), device="cpu", config=config)
-    with tempfile.TemporaryDirectory() as logs:
-        seconds = _seconds(lambda: run_task(Task(dataset=samples), model=model, log_dir=logs, display="none"))
-    return len(samples) / seconds
-
-
-def _seconds(work: Callable[[], Any]) -> float:
-    begin = time.perf_counter()
-    work()
-    return time.perf_counter() - begin
+        suites_speed.silently(context)
+        found: dict[str, Any] = json.loads((context.output("evaluation") / "report.json").read_text(encoding="utf-8"))
+        return found
 
 
 def say(text: str) -> None:

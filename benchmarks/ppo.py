@@ -19,16 +19,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-import venv
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+
+from benchmarks import peers
 
 SIZES = {
     "3m": {"hidden_size": 256, "num_hidden_layers": 4, "intermediate_size": 688, "vocab_size": 1024, "num_attention_heads": 4},
@@ -58,12 +57,12 @@ def main() -> None:
     if given.ours:
         print(json.dumps(_ours(given.ours, given.precision, given.updates)))
         return
-    peer = _peer_environment()
+    peer = peers.environment(PEER)
     found = {}
     with tempfile.TemporaryDirectory() as temporary:
         for size in given.sizes:
             folder = Path(temporary) / size
-            _child([sys.executable, "-c", f"from benchmarks.ppo import write; write({size!r}, {str(folder)!r})"], expect=False)
+            peers.last_line([sys.executable, "-c", f"from benchmarks.ppo import write; write({size!r}, {str(folder)!r})"])
             found[size] = _compare(size, folder, peer, given)
     print(json.dumps(_summary(found)))
 
@@ -89,7 +88,7 @@ def _compare(size: str, folder: Path, peer: Path, given: argparse.Namespace) -> 
     }
     results = {}
     for name, command in runs.items():
-        results[name] = _child([str(part) for part in command])
+        results[name] = peers.last_line(command)
         rounded = {key: round(value, 3) for key, value in results[name].items()}
         print(f"{size} {name}: {rounded}", file=sys.stderr, flush=True)
     return results
@@ -106,28 +105,6 @@ def _summary(found: dict[str, dict[str, dict[str, float]]]) -> dict[str, Any]:
     last = found[[*found][-1]]["ours"]
     total = sum(last[phase] for phase in PHASES)
     return summary | {f"{phase}_share": round(last[phase] / total, 3) for phase in PHASES} | {"mfu": round(last["mfu"], 3)}
-
-
-def _child(command: list[str], *, expect: bool = True) -> dict[str, float]:
-    """What a process says in its last line."""
-    run = subprocess.run(command, check=False, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
-    if run.returncode:
-        sys.exit(f"{command} ended with {run.returncode}:\n{run.stderr[-3000:]}")
-    result: dict[str, float] = json.loads(run.stdout.splitlines()[-1]) if expect else {}
-    return result
-
-
-def _peer_environment() -> Path:
-    """Python of an environment with the last TRL that had PPO, made once."""
-    folder = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "plumbline" / "peers" / "trl-1.12.0"
-    python = folder / "bin" / "python"
-    if not (folder / "ready").exists():
-        print(f"installing {', '.join(PEER)} in {folder}", file=sys.stderr, flush=True)
-        venv.create(folder, with_pip=True, clear=True)
-        links = os.environ.get("UV_FIND_LINKS") or os.environ.get("PIP_FIND_LINKS")
-        subprocess.run([python, "-m", "pip", "install", "-q", *(["--find-links", links] if links else []), *PEER], check=True)
-        (folder / "ready").touch()
-    return python
 
 
 def write(size: str, folder: str) -> None:

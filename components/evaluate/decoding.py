@@ -10,12 +10,14 @@ Letters for shapes: B sequences, T tokens, V vocabulary.
 from __future__ import annotations
 
 import hashlib
+import math
 from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers import DynamicCache
 
+from components import lowrank
 from components.errors import ModelRefused
+from components.reader import SIZES, Reader
 from components.sequences import at_least_float32, left_padded, position_ids, right_padded, token_logprobs
 
 if TYPE_CHECKING:
@@ -27,6 +29,8 @@ SIGN_BIT = 1 << 63
 MULTIPLIERS = (0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
 GOLDEN_RATIO = 0x9E3779B97F4A7C15
 """Constants of SplitMix64, https://prng.di.unimi.it/splitmix64.c."""
+CACHED = 32768
+"""Numbers that are mixed at once on a CPU, 256 kB of them: a batch's whole noise would go through memory twenty times."""
 
 
 def noise_seed(seed: int, words: str, draw: int) -> int:
@@ -49,13 +53,18 @@ def gumbel(starts: Tensor, at: int, vocabulary: int) -> Tensor:
 
     Source: Maddison et al. 2014, https://arxiv.org/abs/1411.0030, section 2; shared noise couples two models' samples.
     """
-    place = torch.arange(at * vocabulary, (at + 1) * vocabulary, device=starts.device)
-    bits = starts.unsqueeze(1) + place * _signed(GOLDEN_RATIO)
-    bits = (bits ^ _shifted(bits, 30)) * _signed(MULTIPLIERS[0])
-    bits = (bits ^ _shifted(bits, 27)) * _signed(MULTIPLIERS[1])
-    bits = bits ^ _shifted(bits, 31)
-    uniforms = (_shifted(bits, 11).double() + 0.5) / 2**53
-    return -torch.log(-torch.log(uniforms)).float()
+    place = torch.arange(at * vocabulary, (at + 1) * vocabulary, device=starts.device) * _signed(GOLDEN_RATIO)
+    rows = max(1, CACHED // vocabulary) if starts.device.type == "cpu" else len(starts)
+    return torch.cat([_gumbel(part.unsqueeze(1) + place) for part in starts.split(rows)])
+
+
+def _gumbel(bits: Tensor) -> Tensor:
+    """Mixes the counters, which it overwrites, and makes Gumbel noise of them."""
+    for by, factor in zip((30, 27), MULTIPLIERS, strict=True):
+        bits.bitwise_xor_(_shifted(bits, by)).mul_(_signed(factor))
+    bits.bitwise_xor_(_shifted(bits, 31))
+    uniforms = _shifted(bits, 11).double().add_(0.5).div_(2**53)
+    return uniforms.log_().neg_().log_().neg_().float()
 
 
 def _signed(constant: int) -> int:
@@ -64,7 +73,7 @@ def _signed(constant: int) -> int:
 
 def _shifted(bits: Tensor, by: int) -> Tensor:
     """Logical shift to the right: torch's own copies the sign."""
-    return (bits >> by) & ((1 << (64 - by)) - 1)
+    return (bits >> by).bitwise_and_((1 << (64 - by)) - 1)
 
 
 @torch.inference_mode()
@@ -78,7 +87,7 @@ def decode(  # noqa: PLR0913  (each keyword is one choice of decoding)
     eos: int,
     pad: int,
 ) -> list[list[int]]:
-    """One answer to each prompt, by the active adapter; a finished answer leaves the batch.
+    """One answer to each prompt, by the active adapter; finished answers leave the batch.
 
     Args:
         model: A causal language model.
@@ -95,29 +104,25 @@ def decode(  # noqa: PLR0913  (each keyword is one choice of decoding)
     tokens, is_token = (part.to(model.device) for part in left_padded(prompts, pad=pad))
     noise = torch.tensor(starts, dtype=torch.int64, device=model.device)
     answers: list[list[int]] = [[] for _ in prompts]
-    going = torch.arange(len(prompts), device=model.device)
-    cache, new, positions = DynamicCache(), tokens, position_ids(is_token)
-    for at in range(longest):
-        output = model(
-            input_ids=new,
-            attention_mask=is_token,
-            position_ids=positions,
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-        )
-        drawn = _draw(finite(output.logits[:, -1]), noise[going], at, temperature)
-        for row, token in zip(going.tolist(), drawn.tolist(), strict=True):
-            if token != eos:
+    reader = Reader(model, is_token, longest=tokens.shape[1] + longest)
+    share = max(1, len(prompts) // SIZES)
+    rows, is_over = torch.arange(len(prompts), device=model.device), torch.zeros_like(is_token[:, 0])
+    with lowrank.still(model):
+        logits = reader.read(tokens)
+        for at in range(longest):
+            drawn = _draw(finite(logits), noise[rows], at, temperature)
+            is_over |= drawn == eos
+            going = (~is_over).nonzero().squeeze(-1)
+            for row, token in zip(rows[going].tolist(), drawn[going].tolist(), strict=True):
                 answers[row].append(token)
-        goes_on = (drawn != eos).nonzero().squeeze(-1)
-        if len(goes_on) == 0:
-            break
-        if len(goes_on) < len(going):
-            cache.batch_select_indices(goes_on)
-        going, new = going[goes_on], drawn[goes_on].unsqueeze(1)
-        positions = positions[goes_on, -1:] + 1
-        is_token = torch.cat([is_token[goes_on], torch.ones_like(new, dtype=torch.bool)], dim=1)
+            if len(going) == 0 or at + 1 == longest:
+                break
+            size = share * math.ceil(len(going) / share)
+            if size < len(rows):
+                kept = torch.cat([going, is_over.nonzero().squeeze(-1)])[:size]
+                reader.keep(kept)
+                rows, drawn, is_over = rows[kept], drawn[kept], is_over[kept]
+            logits = reader.read(drawn.unsqueeze(1))
     return answers
 
 

@@ -54,10 +54,11 @@ class Panel:
         """Load the base, and each adapter beside it.
 
         Raises:
-            ModelRefused: See `components.models`, or an adapter does not fit the base.
+            ModelRefused: See `components.models`, or the tokenizer or an adapter does not fit the base.
         """
         tokenizer = models.load_tokenizer(base)
         model: Any = models.load_base(base)
+        models.require_vocabulary(model, tokenizer)
         longest, parameters = int(model.config.max_position_embeddings), models.parameter_count(model)
         for name, folder in adapters.items():
             try:
@@ -65,6 +66,7 @@ class Panel:
             except (RuntimeError, ValueError, KeyError) as error:
                 message = f"The adapter of {name} does not fit the base model: {error}. Give an adapter trained on this base."
                 raise ModelRefused(message) from error
+        model = models.quicken(model) if adapters else model
         return cls(model, tokenizer, [BASE, *adapters], longest, parameters)
 
     def speak_as(self, name: str) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from components import lowrank
-from components.ppo.decoding import Reader
+from components.reader import SIZES, Reader
 from components.sequences import left_padded
 
 if TYPE_CHECKING:
@@ -21,10 +21,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from components.share import Share
-
-
-SIZES = 8
-"""Finished sequences leave an eighth of the batch at a time: moving the rest costs, and so does a size never seen before."""
 
 
 @dataclass(frozen=True)

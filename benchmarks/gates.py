@@ -12,8 +12,8 @@ length. Each is compared with the SFT policy by the suite that is meant for its 
 changed by a thousandth of their size, as rounding would.
 The other three are of `benchmarks/suites_speed.py`.
 
-`python -m benchmarks.gates --folder DIR` finds a trained base, sft, reward and ppo there (as `benchmarks.alignment --folder`
-leaves them in `seed-0`), and trains what is missing. It keeps every outcome there, with the digest of the code that gave it,
+`python -m benchmarks.gates --folder DIR` finds a trained base and sft there (as `benchmarks.alignment --folder` leaves them in
+`seed-0`), and trains what is missing. It keeps every outcome there, with the digest of the code that gave it,
 and measures none twice: `--faults` and `--seeds` take a part, `--speeds` says which speeds (none may be given), and the last
 line adds up all that the folder holds of this code. A figure of which nothing was measured is null.
 """
@@ -76,6 +76,7 @@ UNRESTRAINED = {"kl_coef": 0.0, "updates": 60, "selection": "last", "on_alarm": 
 
 
 UNCHANGED = "unchanged"
+TRAINED = ("annotators", "base", "sft")
 POLICIES = (*FAULTS, HACKED, UNCHANGED)
 
 
@@ -106,9 +107,9 @@ def _trained(folder: Path) -> dict[str, Path]:
     if not world.exists():
         write_world(world, seed=0, size="full", force=False)
     artifacts = alignment.make_tables(folder / "seed-0", world)
-    for name in alignment.TRAINED:
+    for name in TRAINED:
         alignment.train_step(name, folder / "seed-0", artifacts, 0, {})
-    return artifacts
+    return artifacts | {"policy_adapter": _unchanged(artifacts, folder / "worse", 0)}
 
 
 def _once(path: Path, work: Callable[[], dict[str, Any]]) -> None:

@@ -56,6 +56,8 @@ class Step:
     """Registered models among its inputs that it refuses unless their version's state is `active`."""
     compares: tuple[str, ...] = ()
     """Artifacts of the newest released pipeline run on other data, with which it compares its own."""
+    looks_back_at: str = ""
+    """Artifact that it is given of the last releases, so that it can show where its own result stands among theirs."""
     code: tuple[str, ...] = ()
     """Folders outside `components` whose code counts for the step key."""
 
@@ -130,6 +132,7 @@ ALIGN: tuple[Step, ...] = (
         gpu=True,
         timeout_hours=12,
         registry=True,
+        looks_back_at="evaluation",
     ),
     Step(
         "document",

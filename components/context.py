@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from components.catalog import Step
@@ -94,6 +94,20 @@ class Predecessor:
 
 
 @dataclass(frozen=True)
+class Release:
+    """A released policy, with the artifact of its pipeline run that is looked back at."""
+
+    version: str
+    digest: str
+    """sha256:... of the policy's folder."""
+    artifact_digest: str
+    path: Path | None
+    """The artifact on disk, checked; None where it can't be had."""
+    problem: str = ""
+    """Why not."""
+
+
+@dataclass(frozen=True)
 class Measurement:
     """One final number of a step."""
 
@@ -136,6 +150,8 @@ class Context(Generic[ConfigT]):
     """What the step compares its own with; None where nothing on other data was released, or the step compares nothing."""
     predecessor: Predecessor | None = None
     """The newest version of what the step trains that belongs to another base model. None where there is none."""
+    releases: Sequence[Release] = ()
+    """The last releases, oldest first, without those of this very policy; none for a step that does not look back."""
     external: Mapping[str, JSON] = field(default_factory=dict)
     """What comes from outside the pipeline: the approver's answer, the trigger. Recorded in the evidence."""
     rank: int = 0

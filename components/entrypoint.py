@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
     from mlflow.entities import Run
 
-    from components.context import ModelVersion, Predecessor, Published, Reference
+    from components.context import ModelVersion, Predecessor, Published, Reference, Release
     from components.lineage import Lineage
 
 
@@ -65,6 +65,7 @@ class Job:
     reference: Reference | None = None
     compared: dict[str, Published] = field(default_factory=dict)
     predecessor: Predecessor | None = None
+    releases: list[Release] = field(default_factory=list)
     key: str = ""
 
     @property
@@ -192,6 +193,9 @@ def _find_inputs(job: Job) -> None:
     if job.step.succeeds:
         base = job.inputs["base_model"].digest
         job.predecessor = history.predecessor(job.lineage, job.step.registers[job.step.succeeds], base_digest=base)
+    if job.step.looks_back_at:
+        policy = job.inputs["policy_adapter"].digest
+        job.releases = history.releases(job.lineage, job.step.looks_back_at, but=policy)
     if job.step.verifies:
         job.external = dict(job.external) | trust.verified(job, keys_root())
     if job.step.needs_active:
@@ -222,6 +226,7 @@ def _key_inputs(job: Job) -> dict[str, str]:
     digests |= {f"reference:{name}": item.digest for name, item in job.compared.items()}
     if job.predecessor:
         digests["predecessor"] = job.predecessor.digest
+    digests |= {f"release:{each.version}": each.artifact_digest for each in job.releases}
     for name, path in job.evidence_files.items():
         step = STEPS.get(name.removesuffix(".json"))
         if name.startswith("previous/") or (step and step.reusable):
@@ -311,6 +316,7 @@ def _context(job: Job) -> Context[Any]:
         sections={name: job.config.sections[name] for name in job.step.sections},
         reference=job.reference,
         predecessor=job.predecessor,
+        releases=job.releases,
         external=job.external,
     )
 

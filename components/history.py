@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from components import evidence, provenance
 from components.catalog import ALIGN, RELEASE, writer
-from components.context import Predecessor, Reference
+from components.context import Predecessor, Reference, Release
 from components.errors import ArtifactRefused, PlumblineError
 
 if TYPE_CHECKING:
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from components.lineage import Lineage
 
 ORDER = (*ALIGN, *RELEASE)
+LAST = 5
+"""Releases that a step looks back at."""
 
 
 def gathered(
@@ -59,6 +61,35 @@ def reference(lineage: Lineage, pipeline_run: str, names: Sequence[str]) -> tupl
             paths = {name: checked(lineage, item) for name, item in items.items()}
             return Reference(earlier, paths, {name: item.digest for name, item in items.items()}), items
     return None, {}
+
+
+def releases(lineage: Lineage, artifact: str, *, but: str) -> list[Release]:
+    """The last released policies with an artifact of the run that made each, oldest first.
+
+    Args:
+        lineage: Where to look.
+        artifact: What is looked back at. One that is gone, withdrawn or edited is named, with the reason, and not handed over.
+        but: Digest of the policy that is left out: running again after its release gives the same step key as before it.
+    """
+    found: dict[str, Release] = {}
+    for pipeline_run in _released(lineage):
+        items = _standing(lineage, pipeline_run, ("policy_adapter", artifact))
+        policy = items.get("policy_adapter")
+        if policy is not None and policy.digest not in {but, *found}:
+            found[policy.digest] = _release(lineage, policy, items.get(artifact), artifact)
+        if len(found) == LAST:
+            break
+    return [*found.values()][::-1]
+
+
+def _release(lineage: Lineage, policy: Published, item: Published | None, artifact: str) -> Release:
+    named = Release(lineage.version(policy), policy.digest, item.digest if item else "", None)
+    if item is None:
+        return replace(named, problem=f"its {artifact} was withdrawn")
+    try:
+        return replace(named, path=checked(lineage, item))
+    except ArtifactRefused as error:
+        return replace(named, problem=str(error))
 
 
 def _released(lineage: Lineage) -> list[str]:

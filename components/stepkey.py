@@ -46,17 +46,35 @@ SHARED = (
 
 def code_digest(step: str) -> str:
     """Digest of a step's folder, the shared files it imports, directly or not, and the catalog's other folders for it."""
+    files = _reached(_sources(ROOT / "components" / step))
+    for folder in STEPS[step].code:
+        files |= set(_sources(ROOT / folder))
+    return _digest(files)
+
+
+def module_digest(path: Path) -> str:
+    """Digest of one module and of whatever it imports from this repository, directly or not."""
+    return _digest(_reached([path]))
+
+
+def _reached(waiting: list[Path]) -> set[Path]:
+    """These files and what they import."""
     files: set[Path] = set()
-    waiting = _sources(ROOT / "components" / step)
     while waiting:
         path = waiting.pop()
         if path in files:
             continue
         files.add(path)
         waiting += [found for name in _imports(path) for found in _module_files(name)]
-    for folder in STEPS[step].code:
-        files |= {path for path in (ROOT / folder).rglob("*") if path.is_file() and "__pycache__" not in path.parts}
-    return listing_digest({path.relative_to(ROOT).as_posix(): file_digest(path) for path in files})
+    return files
+
+
+def _digest(files: set[Path]) -> str:
+    return listing_digest({_place(path): file_digest(path) for path in files})
+
+
+def _place(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT) else path.name
 
 
 def lock_digest() -> str:

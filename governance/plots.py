@@ -11,7 +11,7 @@ from governance import escape, lists
 if TYPE_CHECKING:
     from governance.citations import Citations
 
-BAR, ROW, HALF, SIDE = 220, 22, 7, 220
+BAR, ROW, HALF, SIDE, LINE = 220, 22, 7, 220, 120
 CURVES, LABELS = 420, 130
 SCORES = {"proxy": "Reward", "judge": "Held-out judge", "gold": "Gold utility"}
 """Part of a probe → what it is called."""
@@ -107,6 +107,33 @@ def _curves(citations: Citations, points: list[str], scores: list[tuple[str, str
         'root of the KL; the table below has the points" xmlns="http://www.w3.org/2000/svg">'
         '<path class="arrow" d="M0.5 0 L0.5 {2} L{3} {2}" fill="none"/>{4}</svg>'
     ).format(CURVES + LABELS, SIDE, SIDE - 0.5, CURVES, Markup().join(lines))
+
+
+def course(citations: Citations, prefix: str) -> Markup:
+    """A line through the values below a prefix with their intervals, and the values after it, in the record's order."""
+    points = [f"{prefix}.{place}" for place in citations.facts.children(prefix)]
+    ends = [_ends(citations, f"{point}.value") for point in points]
+    low, high = min(end for end, _ in ends), max(end for _, end in ends)
+    scale = (ROW - 4) / max(high - low, 1e-9)
+    step = (LINE - 12) / max(len(points) - 1, 1)
+    at = [(6 + step * place, 2 + scale * (high - _number(citations, f"{point}.value"))) for place, point in enumerate(points)]
+    bars = Markup().join(
+        Markup('<path class="arrow" d="M{:.1f} {:.1f}V{:.1f}"/>').format(
+            x, 2 + scale * (high - least), 2 + scale * (high - most)
+        )
+        for (x, _), (least, most) in zip(at, ends, strict=True)
+    )
+    line = Markup(" ").join(Markup("{:.1f},{:.1f}").format(x, y) for x, y in at)
+    drawn = Markup(
+        '<svg class="course" width="{0}" height="{1}" viewBox="0 0 {0} {1}" role="img" aria-label="Line through the values '
+        'beside it, first to last" xmlns="http://www.w3.org/2000/svg">{2}<polyline class="arrow" fill="none" points="{3}"/>'
+        '<circle class="head" cx="{4:.1f}" cy="{5:.1f}" r="3"/></svg>'
+    ).format(LINE, ROW, bars, line, *at[-1])
+    values = Markup("<br>").join(
+        Markup("{}: {}").format(citations.cite(f"{point}.release"), citations.cite(f"{point}.value", interval=True))
+        for point in points
+    )
+    return Markup("<td>{}</td><td>{}</td>").format(drawn, values)
 
 
 def _number(citations: Citations, name: str) -> float:

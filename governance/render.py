@@ -198,6 +198,7 @@ def _page(document: Document, made: Pack) -> Page:
             plot=partial(plots.bars, citations),
             reliability=partial(plots.reliability, citations),
             overoptimisation=partial(plots.overoptimisation, citations),
+            course=partial(plots.course, citations),
             lineage_graph=partial(graph.svg, citations, made.mlflow_ui),
             gap_table=Markup(GAP_TABLE),  # noqa: S704  (a constant)
         )

@@ -160,6 +160,21 @@ def metrics(facts: Facts) -> list[Row]:
     return rows
 
 
+def trends(facts: Facts) -> list[tuple[Words, str]]:
+    """Metrics with values of earlier releases: name, and prefix of the points."""
+    prefix, names = "evaluate.facts.trend.metrics", _words()["models"]
+    return [
+        (names[name]["label"] if name in names else Words(name.replace("_", " ")), f"{prefix}.{name}")
+        for name in facts.children(prefix)
+    ]
+
+
+def not_comparable(facts: Facts) -> list[str]:
+    """Prefixes of what could not be compared with an earlier release."""
+    prefix = "evaluate.facts.trend.not_comparable"
+    return [f"{prefix}.{place}" for place in facts.children(prefix)]
+
+
 def kinds(facts: Facts) -> list[Row]:
     """Candidate minus reference for each kind of prompt."""
     prefix = "evaluate.facts.by_kind"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from components.config import Section
@@ -37,6 +39,11 @@ class Settings(Section):
 
     samples: int = Field(40, ge=1, le=1000)
     """Prompts with all answers that are kept for reading; a seeded draw. [prompts]"""
+
+    answers_kept: Literal["all", "all but harmful", "none"] = "all but harmful"
+    """Which answers the logs in Inspect's format hold. What was said to a request for harm (an item of the kind `harmful`) is
+    by default replaced by its length and digest. The findings of the red team and the worst prompts of a gate that did not pass
+    are kept whatever this says: people need them to label and to decide."""
 
     resamples: int = Field(2000, ge=200, le=1_000_000)
     """Resamples of each bootstrap interval and p-value."""

@@ -1,7 +1,9 @@
-"""A held-out judge of text: which of two answers people would prefer, learnt from comparisons that no training saw.
+"""A held-out judge: a reward model of text that was not used in training, learnt from comparisons that no training saw.
 
-TF-IDF of words and word pairs, and logistic regression on the difference of two answers. It is small and weak on purpose:
-it can't have learnt the reward model's mistakes. Its accuracy on further comparisons is reported beside every result.
+Bradley and Terry's model, linear in TF-IDF of words and word pairs: logistic regression on the difference of two answers. It
+is small and weak on purpose: it shares no weights with policy and reward model, so it can't have learnt their mistakes. The
+judge of `reward` chooses the policy in `ppo`, so it is not held out here. Its accuracy on further comparisons is reported with
+every result, and what it can't tell apart is no reason to pass a candidate: see `sharpness`.
 What it does not cover: it sees the answers, not the question.
 """
 
@@ -15,7 +17,7 @@ import numpy as np
 from components.evaluate.statistics import Interval, wilson
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from components.evaluate.statistics import Numbers
     from components.models import Dialogue
@@ -41,12 +43,21 @@ class Judge:
     @property
     def method(self) -> str:
         """How it judges, for a reader."""
-        return "TF-IDF of words and word pairs, logistic regression on the difference of two answers"
+        return "reward model not used in training: Bradley-Terry, linear in TF-IDF of words and word pairs"
 
     @property
     def beats_chance(self) -> bool:
         """Whether the interval of its accuracy lies above one half."""
         return self.accuracy.low > 0.5
+
+    @property
+    def sharpness(self) -> float:
+        """How much of a true preference is left in this judge's, at the least: 2a - 1, from 0 (guesses) to 1.
+
+        Who loses a share ½ + d of true comparisons loses ½ + (2a - 1) d by a judge that is right with probability a, whoever
+        spoke (Rogan and Gladen 1978, https://doi.org/10.1093/oxfordjournals.aje.a112510). a is the low end of its interval.
+        """
+        return max(0.0, 2 * self.accuracy.low - 1)
 
     def score(self, dialogues: Sequence[Dialogue], answers: Sequence[str]) -> Numbers:
         """(N) one number an answer: the higher, the more preferred. This judge does not read the dialogues."""
@@ -78,4 +89,18 @@ def fit(training: Sequence[Pair], checking: Sequence[Pair], *, seed: int) -> Jud
     better = terms.transform([first for first, _ in checking]) @ weights
     worse = terms.transform([second for _, second in checking]) @ weights
     right = float((better > worse).sum() + 0.5 * (better == worse).sum())
-    return Judge(terms, weights, wilson(int(right), len(checking)), len(training))
+    return Judge(terms, weights, wilson(right, len(checking)), len(training))
+
+
+def agreed(labels: Iterable[tuple[str, tuple[str, str], str]]) -> list[Pair]:
+    """One pair for each two answers that were compared, however often: what most of their labels say; none where they tie.
+
+    Args:
+        labels: The prompt's id, the two answers, and `first`, `second` or `tie`.
+    """
+    votes: dict[tuple[str, str, str], int] = {}
+    for prompt, (first, second), label in labels:
+        one, other = sorted((first, second))
+        sign = {"first": 1, "second": -1}.get(label, 0) * (1 if one == first else -1)
+        votes[prompt, one, other] = votes.get((prompt, one, other), 0) + sign
+    return [(one, other) if lead > 0 else (other, one) for (_, one, other), lead in votes.items() if lead]

@@ -6,12 +6,12 @@ invisible or change direction are shown by their code points.
 
 from __future__ import annotations
 
-import html
-import unicodedata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components.evaluate.report import TITLES, spread
+from components.evaluate import drawings
+from components.evaluate.drawings import SIGNS, number, say, spark
+from components.evaluate.report import CANDIDATE, TITLES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -19,14 +19,11 @@ if TYPE_CHECKING:
 STYLE = Path(__file__).parent / "page.css"
 ORDER = ("base", "sft", "champion", "candidate")
 WORDS = {"pass": "pass", "regressed": "regressed", "undecided": "undecided"}
-SIGNS = {"pass": "✓", "regressed": "✗", "undecided": "?"}
 MEANING = {
     "pass": "Every gate that counts passed: a loss as large as its margin is ruled out on each.",
     "regressed": "On at least one metric the candidate is worse, and a loss as large as the margin is not ruled out.",
     "undecided": "No metric is shown to be worse, but at least one could not be decided. Undecided counts as not passed.",
 }
-ROW, LEFT, WIDTH, REACH = 24, 300, 420, 3.0
-"""Of the forest plot: height of a row, width of labels and plot, margins shown to each side. [px, px, px, margins]"""
 
 
 def render(report: Mapping[str, Any]) -> str:
@@ -35,12 +32,13 @@ def render(report: Mapping[str, Any]) -> str:
     sections = [
         (
             f'<section class="verdict {verdict}"><h2>Verdict: <span class="word">{SIGNS[verdict]} {WORDS[verdict]}</span></h2>'
-            f"<p>{MEANING[verdict]} The candidate is compared with the {_say(report['reference'])}; answers are scored by the "
-            f"{_say(report['scored_by'])}.</p>{_counts(report)}</section>"
+            f"<p>{MEANING[verdict]} The candidate is compared with the {say(report['reference'])}; answers are scored by the "
+            f"{say(report['scored_by'])}.</p>{_counts(report)}</section>"
         ),
         _forest(report["gates"]),
         _undecided(report["gates"]),
-        _trend(report),
+        _over_releases(report),
+        _from_base(report),
         _suites(report),
         _tables(report),
         _worst(report["gates"]),
@@ -63,56 +61,12 @@ def _counts(report: Mapping[str, Any]) -> str:
 
 
 def _forest(gates: Sequence[Mapping[str, Any]]) -> str:
-    rows = [gate for gate in gates if gate["bound"] == "margin"]
-    height = ROW * len(rows) + 56
-    body = "".join(_row(gate, 40 + ROW * place) for place, gate in enumerate(rows))
-    axis = "".join(_axis(at, height) for at in (-2, -1, 0, 1, 2))
-    words = f"{_x(-1):.1f}", f"{_x(0):.1f}"
+    drawn = drawings.forest([gate for gate in gates if gate["bound"] == "margin"])
     return (
         "<section><h2>What got better, what got worse</h2>"
-        "<p>Candidate against its reference, each with its 95 % interval, in units of the metric&rsquo;s margin: "
-        "right is better, 0 is no "
-        "change, &minus;1 is the margin. A gate passes when its whole interval lies right of &minus;1.</p>"
-        f'<div class="wide"><svg viewBox="0 0 {LEFT + WIDTH + 90} {height}" role="img" '
-        f'aria-label="Forest plot; the table of each suite has the same numbers"><rect class="lost" x="{LEFT}" y="26" '
-        f'width="{_x(-1) - LEFT:.1f}" height="{height - 44}"/>{axis}<text class="tick" x="{words[0]}" y="18">margin</text>'
-        f'<text class="tick" x="{words[1]}" y="18">no change</text>{body}</svg></div></section>'
-    )
-
-
-def _x(value: float) -> float:
-    return LEFT + WIDTH * (min(REACH, max(-REACH, value)) + REACH) / (2 * REACH)
-
-
-def _axis(at: int, height: int) -> str:
-    kind = {-1: "margin", 0: "zero"}.get(at, "grid")
-    label = f"&minus;{-at}" if at < 0 else str(at)
-    return (
-        f'<line class="{kind}" x1="{_x(at):.1f}" x2="{_x(at):.1f}" y1="26" y2="{height - 18}"/>'
-        f'<text class="tick" x="{_x(at):.1f}" y="{height - 4}">{label}</text>'
-    )
-
-
-def _row(gate: Mapping[str, Any], y: int) -> str:
-    name = f"{SIGNS[gate['verdict']]} {gate['name']}{' (advisory)' if gate['advisory'] else ''}"
-    label = f'<text class="label {gate["verdict"]}" x="{LEFT - 12}" y="{y + 4}">{_say(name)}</text>'
-    numbers = spread(gate)
-    if numbers is None:
-        return f'{label}<text class="none" x="{LEFT + 8}" y="{y + 4}">not measured</text>'
-    low, value, high = numbers
-    note = (
-        f'<text class="value" x="{LEFT + WIDTH + 10}" y="{y + 4}">{gate["value"]:+.3f}</text>'
-        if gate["unit"] != "ratio"
-        else (f'<text class="value" x="{LEFT + WIDTH + 10}" y="{y + 4}">&times;{gate["value"]:.2f}</text>')
-    )
-    beyond = "".join(
-        f'<text class="beyond {gate["verdict"]}" x="{_x(end):.1f}" y="{y + 4}">{arrow}</text>'
-        for end, arrow, out in ((low, "◂", low < -REACH), (high, "▸", high > REACH))
-        if out
-    )
-    return (
-        f'{label}<line class="bar {gate["verdict"]}" x1="{_x(low):.1f}" x2="{_x(high):.1f}" y1="{y}" y2="{y}"/>'
-        f'<circle class="dot {gate["verdict"]}" cx="{_x(value):.1f}" cy="{y}" r="4.5"/>{beyond}{note}'
+        "<p>Candidate against its reference, each with its 95 % interval, in units of the metric&rsquo;s margin: right is "
+        "better, 0 is no change, &minus;1 is the margin. A gate passes when its whole interval lies right of &minus;1.</p>"
+        f'<div class="wide">{drawn}</div></section>'
     )
 
 
@@ -122,52 +76,68 @@ def _undecided(gates: Sequence[Mapping[str, Any]]) -> str:
     if not rows:
         return "<section><h2>Gates that did not pass</h2><p>None.</p></section>"
     items = "".join(
-        f'<li><b class="{gate["verdict"]}">{SIGNS[gate["verdict"]]} {_say(gate["name"])}</b>'
-        f"{' (advisory: does not count)' if gate['advisory'] else ''} — {_say(gate['text'])}</li>"
+        f'<li><b class="{gate["verdict"]}">{SIGNS[gate["verdict"]]} {say(gate["name"])}</b>'
+        f"{' (advisory: does not count)' if gate['advisory'] else ''} — {say(gate['text'])}</li>"
         for gate in rows
     )
     return f"<section><h2>Gates that did not pass</h2><ul>{items}</ul></section>"
 
 
-def _trend(report: Mapping[str, Any]) -> str:
-    """Every gated metric from the base model to the candidate."""
+def _over_releases(report: Mapping[str, Any]) -> str:
+    """Every gated metric over the last releases that were asked the same, and which were not."""
+    trend = report["trend"]
+    labels = {metric["name"]: metric for suite in report["suites"] for metric in suite["metrics"]}
+    releases = list(dict.fromkeys(point["release"] for points in trend["metrics"].values() for point in points[:-1]))
+    rows = []
+    for name, points in trend["metrics"].items():
+        cells = {point["release"]: say(number(point["value"])) for point in points}
+        drawn = spark(points, labels[name]["label"])
+        rows.append(
+            [
+                say(labels[name]["label"]),
+                *(cells.get(each, "—") for each in [*releases, CANDIDATE]),
+                drawn,
+                labels[name]["better"],
+            ]
+        )
+    head = ["Metric", *(f"Release {say(each)}" for each in releases), "Candidate", "Trend", "Better"]
+    apart = "".join(f"<li>Release {say(each['release'])}: {say(each['reason'])}.</li>" for each in trend["not_comparable"])
+    return (
+        "<section><h2>Over the last releases</h2>"
+        + ("" if trend["releases"] else "<p>There is no earlier release.</p>")
+        + (
+            "<p>Each release as it was measured before it went out, where its suite asked the same questions with the same "
+            "code, seed and decoding; lines are 95 % intervals. Differences between releases are not tested: gates compare on "
+            f"the same prompts, side by side.</p>{_table(head, rows)}"
+            if rows
+            else ""
+        )
+        + (f"<p>Not comparable, so not drawn:</p><ul>{apart}</ul>" if apart else "")
+        + "</section>"
+    )
+
+
+def _from_base(report: Mapping[str, Any]) -> str:
+    """Every metric from the base model to the candidate."""
     models = [name for name in ORDER if name in report["models"]]
     rows = []
     for suite in report["suites"]:
         for metric in suite["metrics"]:
             values = [report["models"][name].get(metric["name"]) for name in models]
             if any(values):
-                cells = [_say(_number(each["value"])) if each else "—" for each in values]
-                known = [each["value"] for each in values if each]
-                rows.append([_say(metric["label"]), *cells, _spark(known), metric["better"]])
-    head = ["Metric", *(_capital(TITLES[name]) for name in models), "Trend", "Better"]
+                cells = [say(number(each["value"])) if each else "—" for each in values]
+                rows.append([say(metric["label"]), *cells, metric["better"]])
+    head = ["Metric", *(_capital(TITLES[name]) for name in models), "Better"]
     return (
-        "<section><h2>From the base model to the candidate</h2><p>The same questions, noise and decoding for "
-        "every model. The trend is "
-        "drawn from the lowest to the highest value of each row; earlier releases are compared in MLflow.</p>"
+        "<section><h2>From the base model to the candidate</h2><p>The same questions, noise and decoding for every model.</p>"
         f"{_table(head, rows)}</section>"
-    )
-
-
-def _spark(values: Sequence[float]) -> str:
-    if len(values) < 2:
-        return ""
-    low, high = min(values), max(values)
-    spots = [
-        (4 + 72 * place / (len(values) - 1), 18 - 14 * ((value - low) / (high - low) if high > low else 0.5))
-        for place, value in enumerate(values)
-    ]
-    line = " ".join(f"{x:.1f},{y:.1f}" for x, y in spots)
-    return (
-        f'<svg class="spark" viewBox="0 0 80 22" aria-hidden="true"><polyline points="{line}"/>'
-        f'<circle cx="{spots[-1][0]:.1f}" cy="{spots[-1][1]:.1f}" r="2.6"/></svg>'
     )
 
 
 def _suites(report: Mapping[str, Any]) -> str:
     parts = [_suite(suite, report) for suite in report["suites"]]
     left_out = report.get("left_out_suites") or []
-    note = f"<p>Left out by the settings: {_say(', '.join(left_out))}.</p>" if left_out else ""
+    note = f"<p>Left out by the settings: {say(', '.join(left_out))}.</p>" if left_out else ""
     return f"<section><h2>Suites</h2><p>What each covers, and what not.</p>{note}{''.join(parts)}</section>"
 
 
@@ -175,16 +145,16 @@ def _suite(suite: Mapping[str, Any], report: Mapping[str, Any]) -> str:
     gates = [gate for gate in report["gates"] if gate["suite"] == suite["name"]]
     signs = " ".join(f'<b class="{gate["verdict"]}">{SIGNS[gate["verdict"]]}</b>' for gate in gates)
     reason = suite["undecided_because"]
-    broken = f'<p class="regressed">This suite did not finish, so its gates are undecided: {_say(reason)}</p>' if reason else ""
+    broken = f'<p class="regressed">This suite did not finish, so its gates are undecided: {say(reason)}</p>' if reason else ""
     rows = [
         [
-            _say(gate["name"]),
+            say(gate["name"]),
             f'<b class="{gate["verdict"]}">{SIGNS[gate["verdict"]]} {WORDS[gate["verdict"]]}</b>',
             _interval(gate),
-            _say(_number(gate["threshold"])),
-            _say(f"{gate['p_adjusted']:.4f}") if gate["p_adjusted"] is not None else "—",
-            _say(_number(gate["visible"])) if gate["visible"] is not None else "—",
-            _say(gate["more"]) if gate["more"] else "—",
+            say(number(gate["threshold"])),
+            say(f"{gate['p_adjusted']:.4f}") if gate["p_adjusted"] is not None else "—",
+            say(number(gate["visible"])) if gate["visible"] is not None else "—",
+            say(gate["more"]) if gate["more"] else "—",
         ]
         for gate in gates
     ]
@@ -199,27 +169,27 @@ def _suite(suite: Mapping[str, Any], report: Mapping[str, Any]) -> str:
     ]
     table = _table(head, rows) if rows else "<p>No gate: reported only.</p>"
     return (
-        f"<details><summary>{_say(suite['title'])} {signs} <span class='soft'>{suite['items']} items</span></summary>{broken}"
-        f"<p>{_say(suite['covers'])}</p><p><b>Not covered:</b> {_say(suite['misses'])}</p>{table}</details>"
+        f"<details><summary>{say(suite['title'])} {signs} <span class='soft'>{suite['items']} items</span></summary>{broken}"
+        f"<p>{say(suite['covers'])}</p><p><b>Not covered:</b> {say(suite['misses'])}</p>{table}</details>"
     )
 
 
 def _interval(gate: Mapping[str, Any]) -> str:
     if gate["value"] is None:
         return "not measured"
-    return _say(f"{gate['value']:.3f} ({gate['low']:.3f} to {gate['high']:.3f}), n = {gate['n']}")
+    return say(f"{gate['value']:.3f} ({gate['low']:.3f} to {gate['high']:.3f}), n = {gate['n']}")
 
 
 def _tables(report: Mapping[str, Any]) -> str:
-    """By kind, by attack, by group, by change."""
-    parts = []
+    """Against each model, by kind, by attack, by group, by change."""
+    parts = [_differences(report)]
     if report["by_kind"]:
         rows = [
             [
-                _say(kind),
-                _say(row["n"]),
-                _say(f"{row['difference']['value']:+.3f}"),
-                _say(f"{row['difference']['low']:+.3f} to {row['difference']['high']:+.3f}"),
+                say(kind),
+                say(row["n"]),
+                say(f"{row['difference']['value']:+.3f}"),
+                say(f"{row['difference']['low']:+.3f} to {row['difference']['high']:+.3f}"),
             ]
             for kind, row in report["by_kind"].items()
         ]
@@ -234,9 +204,35 @@ def _tables(report: Mapping[str, Any]) -> str:
             parts.append(f"<details><summary>{title}</summary>{_by_model(report[name])}</details>")
     equal = report.get("at_equal_length")
     if equal:
-        value, low, high = (f"{equal[name]:+.3f}" for name in ("value", "low", "high"))
-        parts.append(f"<p>Difference in quality at equal length: {value} (95 % interval {low} to {high}).</p>")
-    return f"<section><h2>In detail</h2>{''.join(parts)}</section>" if parts else ""
+        parts.append(
+            f"<p>At equal length: difference in quality {_signed(equal)}; win rate less one half "
+            f"{_signed(equal['win_rate_margin'])}.</p>"
+        )
+    return f"<section><h2>In detail</h2>{''.join(parts)}</section>" if any(parts) else ""
+
+
+def _differences(report: Mapping[str, Any]) -> str:
+    """Candidate against every other model, the base included; only the reference decides."""
+    others = [name for name in reversed(ORDER) if name in report["differences"]]
+    ratios = {gate["name"] for gate in report["gates"] if gate["unit"] == "ratio"}
+    rows = []
+    for metric in (metric for suite in report["suites"] for metric in suite["metrics"]):
+        found = [report["differences"][name].get(metric["name"]) for name in others]
+        if any(found):
+            form = _times if metric["name"] in ratios else _signed
+            rows.append([say(metric["label"]), *(form(each) if each else "—" for each in found), metric["better"]])
+    head = ["Metric", *(f"Against the {say(TITLES[name])}" for name in others), "Better"]
+    return f"<details><summary>Candidate against each other model</summary>{_table(head, rows)}</details>" if rows else ""
+
+
+def _signed(interval: Mapping[str, Any]) -> str:
+    value, low, high = (f"{interval[name]:+.3f}" for name in ("value", "low", "high"))
+    return say(f"{value} (95 % interval {low} to {high})")
+
+
+def _times(interval: Mapping[str, Any]) -> str:
+    value, low, high = (f"{interval[name]:.2f}" for name in ("value", "low", "high"))
+    return f"&times;{value} (95 % interval {low} to {high})"
 
 
 def _by_model(table: Mapping[str, Mapping[str, Any]]) -> str:
@@ -244,7 +240,7 @@ def _by_model(table: Mapping[str, Mapping[str, Any]]) -> str:
     rows = []
     for row in table[models[-1]]:
         cells = [table[name].get(row) for name in models]
-        rows.append([_say(row), *(_say(_cell(each)) for each in cells)])
+        rows.append([say(row), *(say(_cell(each)) for each in cells)])
     return _table(["", *(_capital(TITLES[name]) for name in models)], rows)
 
 
@@ -257,7 +253,7 @@ def _cell(value: Any) -> str:
 
 def _worst(gates: Sequence[Mapping[str, Any]]) -> str:
     parts = [
-        f"<details><summary>{_say(gate['name'])}: {len(gate['worst'])} worst prompts</summary>"
+        f"<details><summary>{say(gate['name'])}: {len(gate['worst'])} worst prompts</summary>"
         f"{''.join(_case(case) for case in gate['worst'])}</details>"
         for gate in gates
         if gate["worst"]
@@ -273,16 +269,16 @@ def _worst(gates: Sequence[Mapping[str, Any]]) -> str:
 
 def _case(case: Mapping[str, Any]) -> str:
     turns = "".join(
-        f"<p class='turn'><b>{_say(message['role'])}</b> {_say(message['content'])}</p>" for message in case["messages"]
+        f"<p class='turn'><b>{say(message['role'])}</b> {say(message['content'])}</p>" for message in case["messages"]
     )
     sides = "".join(
-        f"<td>{_say(case[side]['answer']) or '<i>empty</i>'}<br><span "
-        f"class='soft'>{_say(_number(case[side]['value']))}</span></td>"
+        f"<td>{say(case[side]['answer']) or '<i>empty</i>'}<br><span "
+        f"class='soft'>{say(number(case[side]['value']))}</span></td>"
         for side in ("candidate", "reference")
     )
     return (
         f"<div class='case'><p "
-        f"class='soft'>{_say(case['id'])}</p>{turns}<table><thead><tr><th>Candidate</th><th>Reference</th></tr>"
+        f"class='soft'>{say(case['id'])}</p>{turns}<table><thead><tr><th>Candidate</th><th>Reference</th></tr>"
         f"</thead><tbody><tr>{sides}</tr></tbody></table></div>"
     )
 
@@ -290,13 +286,14 @@ def _case(case: Mapping[str, Any]) -> str:
 def _made_with(report: Mapping[str, Any]) -> str:
     champion = report.get("champion")
     rows: list[list[Any]] = [
+        ["Date", "in the evidence record of evaluate and in the pack; this file has the same bytes whenever it is made"],
         ["Seed", report.get("seed")],
         ["Champion", f"policy version {champion['version']}, {champion['digest']}" if champion else "none"],
         ["Decoding", ", ".join(f"{name} {value:g}" for name, value in report.get("decoding", {}).items())],
         ["Compute", f"{sum(report.get('flop', {}).values()):.2e} floating-point operations, in proportion to the prompts"],
         *([f"Digest of {name}", digest] for name, digest in report.get("digests", {}).items()),
     ]
-    table = _table(["", ""], [[_say(name), f"<code>{_say(value)}</code>"] for name, value in rows])
+    table = _table(["", ""], [[say(name), f"<code>{say(value)}</code>"] for name, value in rows])
     return f"<section><h2>Made with</h2>{table}<p>The same as JSON: report.json.</p></section>"
 
 
@@ -309,17 +306,3 @@ def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 
 def _capital(text: str) -> str:
     return text[0].upper() + text[1:]
-
-
-def _number(value: Any) -> str:
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
-
-
-def _say(value: Any) -> str:
-    """Escaped, with what can't be seen made visible."""
-    return html.escape("".join(_seen(character) for character in str(value)))
-
-
-def _seen(character: str) -> str:
-    hidden = unicodedata.category(character) in {"Cc", "Cf", "Co", "Cs", "Cn"} and character not in "\n\t"
-    return f"⟨U+{ord(character):04X}⟩" if hidden else character

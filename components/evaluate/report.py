@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from components.evaluate import gates, statistics
+from components.evaluate import gates, statistics, trend
 from components.evaluate.panel import BASE
 from components.evaluate.statistics import Interval
 
@@ -54,6 +55,16 @@ class Results:
         """Arguments of every bootstrap."""
         return {"seed": self.seed, "resamples": self.settings.resamples}
 
+    @cached_property
+    def means(self) -> dict[str, dict[str, Interval]]:
+        """Model → metric → its value over the items that it says something of."""
+        return _means(self)
+
+    @cached_property
+    def differences(self) -> dict[str, dict[str, Interval]]:
+        """Other model → metric → candidate minus (or over) that model on the same items."""
+        return _differences(self)
+
     def metrics(self) -> list[tuple[Outcome, Metric]]:
         """Every metric that applies to these data, with its suite."""
         applies = "testbed" if self.is_testbed else "elsewhere"
@@ -69,8 +80,7 @@ class Results:
         return next((outcome.found for outcome in self.outcomes if outcome.suite.name == suite), {})
 
 
-def means(results: Results) -> dict[str, dict[str, Interval]]:
-    """Model → metric → its value over the items that it says something of."""
+def _means(results: Results) -> dict[str, dict[str, Interval]]:
     tables: dict[str, dict[str, Interval]] = {}
     for outcome, metric in results.metrics():
         for model, found in outcome.found.items():
@@ -95,8 +105,7 @@ def _alone(metric: Metric, found: Found, results: Results) -> Interval | None:
     return statistics.mean(values[known], span=metric.span, **results.how)
 
 
-def differences(results: Results) -> dict[str, dict[str, Interval]]:
-    """Other model → metric → candidate minus (or over) that model on the same items."""
+def _differences(results: Results) -> dict[str, dict[str, Interval]]:
     tables: dict[str, dict[str, Interval]] = {}
     for outcome, metric in results.metrics():
         for other in results.others:
@@ -161,13 +170,22 @@ def wins(first: Numbers, second: Numbers) -> Numbers:
 
 def decide(results: Results) -> list[gates.Gate]:
     """All gates, with the worst prompts of those that did not pass."""
-    alone = means(results).get(CANDIDATE, {})
+    alone = results.means.get(CANDIDATE, {})
     measured = [_measured(outcome, metric, alone.get(metric.name), results) for outcome, metric in results.metrics()]
     settings = results.settings
     made = gates.decide(
-        measured, margins=settings.margins, floors=settings.floors, ceilings=settings.ceilings, advisory=settings.advisory
+        measured, margins=_margins(results), floors=settings.floors, ceilings=settings.ceilings, advisory=settings.advisory
     )
     return [gate if gate.verdict == "pass" else replace(gate, worst=worst(gate, results)) for gate in made]
+
+
+def _margins(results: Results) -> dict[str, float]:
+    """Margins that differ from the suites' own. That of `judged` is of true preference; a weak judge sees only part of it."""
+    given = dict(results.settings.margins)
+    if results.judge is None or isinstance(results.judge, str):
+        return given
+    own = {metric.name: metric.margin for _, metric in results.metrics() if metric.form == "wins" and metric.margin is not None}
+    return given | {name: given.get(name, margin) * results.judge.sharpness for name, margin in own.items()}
 
 
 def _measured(outcome: Outcome, metric: Metric, own: Interval | None, results: Results) -> gates.Measured:
@@ -265,15 +283,21 @@ def by_kind(results: Results) -> dict[str, dict[str, Any]]:
 
 
 def at_equal_length(results: Results) -> dict[str, Any] | None:
-    """Candidate minus reference in quality, at equal length; None where there is no quality or no length."""
+    """Candidate against reference at equal length: difference in quality, and win rate less one half; None without either.
+
+    By the gold function an answer wins where its utility is higher; by a judge the two are the same.
+    """
     quality, length = results.found("task_quality"), results.found("verbosity")
     if not quality or not length or len(quality[CANDIDATE].items) != len(length[CANDIDATE].items):
         return None
     other, metric = results.reference, "utility" if results.is_testbed else "judged"
     first, second = (quality[name].scores[metric] for name in (CANDIDATE, other))
-    gained = first - second if results.is_testbed else wins(first, second)
+    won = wins(first[:, None], second[:, None]) if results.is_testbed else wins(first, second)
+    gained = first - second if results.is_testbed else won
     words = length[CANDIDATE].scores["words"] - length[other].scores["words"]
-    return rounded(statistics.at_equal_length(gained, words, **results.how))
+    return rounded(statistics.at_equal_length(gained, words, **results.how)) | {
+        "win_rate_margin": rounded(statistics.at_equal_length(won, words, **results.how))
+    }
 
 
 def as_json(results: Results, made: Sequence[gates.Gate]) -> dict[str, Any]:
@@ -283,9 +307,9 @@ def as_json(results: Results, made: Sequence[gates.Gate]) -> dict[str, Any]:
         "reference": TITLES[results.reference],
         "scored_by": "gold function of the testbed" if results.is_testbed else "held-out judge",
         "gates": [asdict(gate) for gate in made],
-        "models": {name: {metric: rounded(item) for metric, item in row.items()} for name, row in means(results).items()},
+        "models": {name: {metric: rounded(item) for metric, item in row.items()} for name, row in results.means.items()},
         "differences": {
-            name: {metric: rounded(item) for metric, item in row.items()} for name, row in differences(results).items()
+            name: {metric: rounded(item) for metric, item in row.items()} for name, row in results.differences.items()
         },
         "suites": [_suite(outcome, results) for outcome in results.outcomes],
         "by_kind": by_kind(results),
@@ -306,6 +330,7 @@ def _suite(outcome: Outcome, results: Results) -> dict[str, Any]:
         "covers": suite.covers,
         "misses": suite.misses,
         "items": len(found.items) if found else 0,
+        "asked": trend.asked(suite, found) if found else None,
         "undecided_because": outcome.reason,
         "metrics": [
             {"name": metric.name, "label": metric.label, "better": metric.better, "unit": metric.unit}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from components import records
 from components.errors import ConfigRefused, DataRefused
-from components.evaluate import findings, judge, page, report, suite, tables, texts
+from components.evaluate import findings, inspectlogs, judge, page, report, suite, tables, texts, trend
 from components.evaluate.material import Material, spoken
 from components.evaluate.panel import Asker, Decoding, Panel
 
@@ -41,6 +41,7 @@ def run(context: Context[Settings]) -> None:
 
     decided = report.decide(results)
     whole = report.as_json(results, decided) | _about(context, panel, seconds)
+    whole["trend"] = trend.over_releases(whole, context.releases)
     _write(context, whole, results)
     _record(context, whole, results, decided)
     context.measure("prompts", len(material.prompts), unit="prompts")
@@ -131,13 +132,12 @@ def _prompts(context: Context[Settings]) -> list[Prompt]:
 def _judge(context: Context[Settings], prompts: Sequence[Prompt]) -> Judge | str:
     """The held-out judge, fitted on the split `judge` and checked on `held_out`."""
     splits = {prompt.id: prompt.split for prompt in prompts}
-    pairs: dict[str, list[judge.Pair]] = {"judge": [], "held_out": []}
+    labels: dict[str, list[tuple[str, tuple[str, str], str]]] = {"judge": [], "held_out": []}
     for comparison in records.read(context.inputs["comparisons"] / "comparisons.jsonl", records.Comparison):
         split = splits.get(comparison.prompt_id, "")
-        if split in pairs and comparison.label != "tie":
-            first, second = comparison.responses
-            pairs[split].append((first, second) if comparison.label == "first" else (second, first))
-    return judge.fit(pairs["judge"], pairs["held_out"], seed=context.seed)
+        if split in labels:
+            labels[split].append((comparison.prompt_id, comparison.responses, comparison.label))
+    return judge.fit(judge.agreed(labels["judge"]), judge.agreed(labels["held_out"]), seed=context.seed)
 
 
 def _askers(context: Context[Settings], panel: Panel) -> dict[str, Asker]:
@@ -171,6 +171,7 @@ def _write(context: Context[Settings], whole: dict[str, Any], results: Results) 
     (folder / "samples.jsonl").write_text(_samples(context, results) + "\n", encoding="utf-8")
     tables.write(folder / "tables", whole)
     findings.write(folder / "red_team_findings.jsonl", results)
+    context.measure("inspect_logs", inspectlogs.write(folder / "inspect", results, context.input_digests), unit="files")
 
 
 def _json(value: Any) -> str:
@@ -206,14 +207,14 @@ def _record(context: Context[Settings], whole: dict[str, Any], results: Results,
     """Measurements, facts and gaps."""
     context.measure("answers_per_prompt", context.config.answers_per_prompt, unit="answers")
     units = {metric.name: metric.unit for _, metric in results.metrics()}
-    for model, row in report.means(results).items():
+    for model, row in results.means.items():
         for metric, value in row.items():
             context.measure(f"{metric}_{model}", unit=units[metric], **asdict(value))
-    for other, row in report.differences(results).items():
+    for other, row in results.differences.items():
         for metric, value in row.items():
             name = f"{'win_rate_margin' if metric == 'judged' else metric}_candidate_minus_{other}"
             context.measure(name, unit=units[metric], **asdict(value))
-    for name in ("verdict", "reference", "scored_by", "by_kind", "judge", "at_equal_length", "by_attack", "by_change"):
+    for name in ("verdict", "reference", "scored_by", "by_kind", "judge", "at_equal_length", "by_attack", "by_change", "trend"):
         context.fact(name, whole[name])
     context.fact("gates", [{key: value for key, value in asdict(gate).items() if key != "worst"} for gate in decided])
     context.fact("suites", whole["suites"])

@@ -84,6 +84,8 @@ class Found:
     """Metric → (N); NaN where it says nothing of an item. (N, D) for `wins`."""
     weights: Numbers | None = None
     """(N) tokens of each text, for `perplexity`."""
+    are_replies: bool = False
+    """Whether `answers` are what the model replied to the items as they stand; then they are logged."""
     extra: dict[str, Any] = field(default_factory=dict)
     """What else the report shows of this model."""
 
@@ -165,7 +167,7 @@ def asked(items: Sequence[Item], asker: Asker, score: Callable[[Item, str], Scor
         marks = [score(item, answer) for answer in said]
         for metric in marks[0]:
             scores[metric][row] = float(np.mean([mark[metric] for mark in marks]))
-    return Found(items, answers, scores)
+    return Found(items, answers, scores, are_replies=True)
 
 
 def run_all(

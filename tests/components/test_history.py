@@ -14,8 +14,10 @@ from components.lineage import Lineage
 
 
 @pytest.fixture
-def lineage(tmp_path):
-    return Lineage(f"sqlite:///{tmp_path}/mlflow.db", artifacts=str(tmp_path / "artifacts"))
+def lineage(tmp_path, monkeypatch):
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)  # where MLflow's registry looks for a version's model
+    return Lineage(uri, artifacts=str(tmp_path / "artifacts"))
 
 
 def _step(lineage, folder, pipeline_run, step, artifact, text, **tags):
@@ -89,3 +91,44 @@ def test_a_reference_that_was_edited_is_refused(lineage, tmp_path):
 
     with pytest.raises(ArtifactRefused, match=r"^comparisons has digest sha256:\w+, its writer `validate` recorded"):
         history.reference(lineage, "now", ["comparisons"])
+
+
+def _policy(lineage, folder, name, data, evaluation):
+    """A released pipeline run with a policy and its evaluation."""
+    _pipeline(lineage, folder, name, data, deploy=False)
+    policy = _step(lineage, folder, name, "ppo", "policy_adapter", f"weights of {data}")
+    run = lineage.client.get_run(policy.run)
+    lineage.register(run, {"policy_adapter": policy}, {})
+    made = _step(lineage, folder, name, "evaluate", "evaluation", evaluation)
+    _step(lineage, folder, name, "deploy", "release", "released")
+    return policy, made
+
+
+def test_a_step_looks_back_at_the_last_releases_but_not_at_its_own_policy(lineage, tmp_path, monkeypatch):
+    """One to four were released, two twice; three of other weights are asked for, oldest first."""
+    monkeypatch.setattr(history, "LAST", 2)
+    for name, data in (("one", "A"), ("two", "B"), ("three", "C"), ("again", "B")):
+        policy, _ = _policy(lineage, tmp_path, name, data, f"report of {name}")
+
+    found = history.releases(lineage, "evaluation", but="sha256:none")
+    others = history.releases(lineage, "evaluation", but=policy.digest)
+
+    assert [(each.version, (each.path / "file.txt").read_text()) for each in found] == [
+        ("3", "report of three"),
+        ("4", "report of again"),
+    ]
+    assert [each.version for each in others] == ["1", "3"]
+
+
+def test_a_release_whose_evaluation_was_edited_or_withdrawn_is_named_and_not_handed_over(lineage, tmp_path):
+    _, edited = _policy(lineage, tmp_path, "one", "A", "fine")
+    _, withdrawn = _policy(lineage, tmp_path, "two", "B", "fine")
+    (lineage.fetch(edited) / "file.txt").write_text("better")
+    lineage.withdraw(withdrawn, at="2026-11-21T12:00:00+00:00")
+
+    one, two = history.releases(lineage, "evaluation", but="")
+
+    assert (one.path, two.path) == (None, None)
+    assert one.problem.startswith("evaluation has digest sha256:")
+    assert two.problem == "its evaluation was withdrawn"
+    assert [each.artifact_digest for each in (one, two)] == [edited.digest, ""]

@@ -25,7 +25,7 @@ def _measure(material: Material, asker: Asker) -> Found:
     answers = asker.answers([item.messages for item in items])
     dialogues = [item.messages for item in items]
     draws = [material.judge.score(dialogues, [said[draw] for said in answers]) for draw in range(asker.how.draws)]
-    return Found(items, answers, {"judged": np.stack(draws, axis=1)})
+    return Found(items, answers, {"judged": np.stack(draws, axis=1)}, are_replies=True)
 
 
 def _gold(item: Item, answer: str) -> Scores:

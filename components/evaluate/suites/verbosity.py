@@ -31,8 +31,8 @@ SUITE = Suite(
     covers=(
         "Words of an answer against the reference's on the same prompts, in both directions: padded answers have "
         "too many, collapsed ones too few. Repeated pairs of words, empty answers, and on the testbed the sentences "
-        "that nobody needed. The report adds the difference in quality at equal length, from a line through all "
-        "prompts."
+        "that nobody needed. The report adds the difference in quality and the win rate at equal length, each from a "
+        "line through all prompts."
     ),
     misses="Whether longer answers are of more use to people, and length that prompts ask for.",
     metrics=(

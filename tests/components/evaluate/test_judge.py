@@ -4,7 +4,7 @@ import random
 
 import numpy as np
 
-from components.evaluate import judge, report
+from components.evaluate import judge, report, statistics
 
 GOOD = ["thank you", "here is how", "of course", "you could try"]
 BAD = ["go away", "no idea", "that is dull", "ask somebody else"]
@@ -32,6 +32,31 @@ def test_a_judge_of_coin_flips_does_not_beat_chance() -> None:
 
     assert isinstance(found, judge.Judge)
     assert not found.beats_chance
+
+
+def test_a_weak_judge_leaves_little_of_a_margin() -> None:
+    """Right on 45 of 60: Wilson's low end is 0.627679, so 2 · 0.627679 - 1 = 0.255359 of a true preference is seen."""
+    sharp = judge.Judge(None, np.array([]), statistics.wilson(45, 60), 100)
+    guessing = judge.Judge(None, np.array([]), statistics.wilson(31, 60), 100)
+
+    assert abs(sharp.sharpness - 0.255359) < 1e-6
+    assert guessing.sharpness == 0.0
+
+
+def test_labels_of_one_pair_are_one_comparison_in_whatever_order_it_was_shown() -> None:
+    """Two of three say a; b and c tie; d alone is labelled twice alike. Else people who label the same narrow the interval."""
+    labels = [
+        ("p", ("a", "x"), "first"),
+        ("p", ("x", "a"), "second"),
+        ("p", ("a", "x"), "second"),
+        ("p", ("b", "c"), "first"),
+        ("p", ("c", "b"), "first"),
+        ("q", ("d", "x"), "second"),
+        ("q", ("d", "x"), "second"),
+        ("q", ("e", "x"), "tie"),
+    ]
+
+    assert judge.agreed(labels) == [("a", "x"), ("x", "d")]
 
 
 def test_too_few_comparisons_make_no_judge_and_a_reason() -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from components import models, records
 from components.catalog import STEPS
-from components.context import Context, ModelVersion
+from components.context import Context, ModelVersion, Release
 from components.errors import ConfigRefused, DataRefused
 from components.evaluate import decoding, step, suite, texts
 from components.evaluate.config import Settings
@@ -58,12 +58,18 @@ def _tables(folder: Path, *, truth: bool) -> dict[str, Path]:
 
 
 def _comparisons() -> list[records.Comparison]:
-    pairs = [("Yes, the sky is blue.", "No, it is red."), ("The sky is blue.", "Is the sky red? No.")]
+    """Half of them show the answers in the other order; each is about a pair of its own."""
+
+    def shown(number: int) -> tuple[str, str]:
+        better, worse = (("Yes, the sky is blue.", "No, it is red."), ("The sky is blue.", "Is the sky red? No."))[number % 2]
+        pair = f"{better} {number}", f"{worse} {number}"
+        return pair if number % 4 < 2 else pair[::-1]
+
     return [
         records.Comparison(
             id=f"c-{split}-{number}",
             prompt_id=f"{split}-{number % 9}",
-            responses=pairs[number % 2] if number % 4 < 2 else pairs[number % 2][::-1],
+            responses=shown(number),
             label="tie" if number == 0 else "first" if number % 4 < 2 else "second",
             annotator=None,
         )
@@ -215,6 +221,27 @@ def test_a_champion_of_this_base_is_the_reference(inputs: dict[str, Path], tmp_p
     assert "champion" not in context.gaps
     assert context.facts["champion"] == {"version": "4", "digest": "sha256:c"}
     assert report["differences"]["champion"]["utility"]["value"] == 0.0, "it is the candidate's own adapter"
+
+
+def test_an_evaluation_is_shown_after_the_releases_before_it(inputs: dict[str, Path], tmp_path: Path) -> None:
+    """The first release's own artifact is what the second one looks back at."""
+    first, second = _context(inputs, tmp_path / "first"), _context(inputs, tmp_path / "second")
+    step.run(first)
+    second.releases = [Release("1", "sha256:p", "sha256:e", first.output("evaluation"))]
+
+    step.run(second)
+
+    assert _report(first)["trend"] == {"releases": 0, "metrics": {}, "not_comparable": []}
+    found = _report(second)["trend"]
+    assert found["not_comparable"] == []
+    assert {"utility", "words", "perplexity", "attack_success_rate"} <= set(found["metrics"])
+    one, own = found["metrics"]["utility"]
+    assert (one["release"], own["release"]) == ("1", "candidate")
+    assert one["value"] == own["value"] == second.measurements["utility_candidate"].value
+    assert second.facts["trend"] == found
+    shown = (second.output("evaluation") / "report.html").read_text()
+    assert "<th>Release 1</th><th>Candidate</th>" in shown
+    assert 'aria-label="Gold utility: release 1 ' in shown
 
 
 def test_a_champion_of_another_base_is_a_gap(inputs: dict[str, Path], tmp_path: Path) -> None:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 SAYS = {"blue": "Yes, the sky is blue.", "red": "No, it is red.", "echo": "It is. " * 8}
 """Name of a policy → all that it says. The last one is never taught to end."""
+ENOUGH = 0.01
+"""Loss of the last question at which a policy has learnt. [nat/token]"""
 
 
 @pytest.fixture(scope="session")
@@ -51,4 +53,6 @@ def _teach(base: Path, questions: list[list[dict[str, str]]], sentence: str, out
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+        if at > len(asked) and loss < ENOUGH:
+            break
     models.save_adapter(model, out, name="any")

@@ -12,7 +12,7 @@ from components import records
 from components.catalog import STEPS
 from components.context import Context, ModelVersion
 from components.errors import ModelRefused
-from components.evaluate import material, step, texts
+from components.evaluate import drawings, material, step, texts
 from components.evaluate.config import Settings
 
 if TYPE_CHECKING:
@@ -20,15 +20,19 @@ if TYPE_CHECKING:
 
 SKY = {"task": "answer", "subject": "sky", "answer": "blue", "others": ["red"], "says": "the sky is {v}", "brief": False}
 SMALL = {"answer_tokens": 16, "temperature": 0.0, "resamples": 200, "samples": 2, "batch_size": 32, "suite_prompts": 4}
-WORDS = ("Is the sky blue?", "Ist der Himmel blau – oder grün? 天空是蓝色的 \U0001f600", "Is \u202eeulb\u202c the sky?")
+ODD = {9: "Grün? 天空 \U0001f600", 18: "Is \u202eeulb\u202c the sky?"}
+"""Number of a prompt → its words, where they are not what the policies were taught to answer."""
 
 
 @pytest.fixture
-def inputs(tiny_models: dict[str, Path], policies: dict[str, Path], tmp_path: Path) -> dict[str, Path]:
+def inputs(
+    tiny_models: dict[str, Path], policies: dict[str, Path], questions: list[list[dict[str, str]]], tmp_path: Path
+) -> dict[str, Path]:
     folder, known = tmp_path / "tables", SKY | {"claim": None, "opinion": False}
     prompts = [
-        records.Prompt(id=f"p-{number}", kind="fact", split="evaluation", messages=[_user(number)], truth=known)
+        records.Prompt(id=f"p-{number}", kind="fact", split="evaluation", messages=[_user(words)], truth=known)
         for number in range(30)
+        for words in [ODD.get(number, questions[number % len(questions)][0]["content"])]
     ]
     records.write(folder / "prompts" / "prompts.jsonl", prompts)
     records.write(folder / "comparisons" / "comparisons.jsonl", [])
@@ -38,10 +42,8 @@ def inputs(tiny_models: dict[str, Path], policies: dict[str, Path], tmp_path: Pa
     return tiny_models | tables | {"sft_adapter": policies["blue"], "policy_adapter": policies["blue"]}
 
 
-def _user(number: int) -> records.Message:
-    return records.Message(
-        role="user", content=f"{WORDS[number % 3 if number % 9 == 0 else 0]} {'It is. ' * (number % 3)}".strip()
-    )
+def _user(words: str) -> records.Message:
+    return records.Message(role="user", content=words)
 
 
 def _context(inputs: dict[str, Path], folder: Path, *suites: str) -> Context[Settings]:
@@ -145,16 +147,16 @@ def test_a_broken_row_of_a_suite_s_file_leaves_that_suite_undecided_and_the_rest
     assert "is not JSON" in context.gaps["suite_capitulation"]
 
 
-def test_words_of_other_scripts_reach_model_report_and_page_unharmed_and_hidden_ones_are_shown(
-    inputs: dict[str, Path], policies: dict[str, Path], tmp_path: Path
-) -> None:
-    context = _context(inputs | {"policy_adapter": policies["echo"]}, tmp_path, "verbosity")
+def test_words_of_other_scripts_are_asked_and_logged_as_they_are(inputs: dict[str, Path], tmp_path: Path) -> None:
+    context = _context(inputs, tmp_path, "verbosity")
 
     report = _ran(context)
 
-    asked = {case["messages"][-1]["content"] for gate in report["gates"] for case in gate["worst"]}
     logged = "".join(path.read_text() for path in (context.output("evaluation") / "inspect").iterdir())
-    assert "天空是蓝色的 \U0001f600" in logged
-    shown = (context.output("evaluation") / "report.html").read_text()
-    assert "\u202e" not in shown
-    assert any("\u202e" in words for words in asked) <= ("⟨U+202E⟩" in shown)
+    assert "天空 \U0001f600" in logged
+    assert "\u202eeulb\u202c" in logged
+    assert {gate["n"] for gate in report["gates"]} == {30}
+
+
+def test_what_is_hidden_or_means_something_to_a_browser_is_shown_as_text() -> None:
+    assert drawings.say("\u202e<b>天空\x00") == "⟨U+202E⟩&lt;b&gt;天空⟨U+0000⟩"

@@ -75,13 +75,13 @@ def _edited(inputs: dict[str, Path], folder: Path, **changes: Any) -> dict[str, 
 def test_endless_repetition_ends_at_the_longest_answer_and_is_regressed(
     inputs: dict[str, Path], policies: dict[str, Path], tmp_path: Path
 ) -> None:
-    """The policy says "It is. It is. ..." and no end: four pairs of words in five were there before."""
+    """It says "It is. It is. It ..." and no end: at least two pairs of words in four were there before."""
     context = _context(inputs | {"policy_adapter": policies["echo"]}, tmp_path, "verbosity")
 
     gates = {gate["name"]: gate for gate in _ran(context)["gates"]}
 
     assert gates["repetition"]["verdict"] == "regressed"
-    assert gates["repetition"]["value"] > 0.5
+    assert gates["repetition"]["value"] >= 0.5
     worst = gates["repetition"]["worst"][0]["candidate"]["answer"]
     assert worst.startswith("It is. It is.")
     assert len(worst.split()) <= 16

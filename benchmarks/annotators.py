@@ -7,7 +7,8 @@ ends with {"audit_1m_s", "validate_1m_s", "peak_mb", "dawid_skene_speedup", "gro
 
 - audit_1m_s, validate_1m_s: the whole step on 1,000,000 comparisons by 1,000 annotators, reading and writing included, each in
   a process of its own; peak_mb: the larger resident memory of the two. The texts are the testbed's, the labels drawn from their
-  gold scores. growth_exponent: slope of log seconds of the audit over log labels, from 10,000 to 1,000,000.
+  gold scores. growth_exponent: slope of log seconds of the audit over log labels, from 10,000 to 1,000,000; that of validation
+  goes to stderr, and both are plotted in benchmarks/annotators_growth.svg.
 - dawid_skene_speedup: seconds of crowd-kit 1.4.2's Dawid-Skene over ours, on the same million labels, the same 20 iterations.
 - inverter_recall, false_positive_rate: over ten seeds of the testbed, each with its pool of 60; inverters with at least 30
   labels, and honest annotators. Recall of every other kind goes to stderr.
@@ -37,7 +38,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import peers
+from benchmarks import growth, peers
 from benchmarks.crowd import PEER, SCRIPT, encoded
 from components import quiet, records
 from components.catalog import STEPS
@@ -53,6 +54,10 @@ SIZES = (10_000, 30_000, 100_000, 300_000, 1_000_000)
 PEOPLE = 1_000
 SEEDS = range(10)
 GOLD_SEEDS = (0, 1, 2)
+TIMED = {"annotators": "audit", "validate": "validation"}
+"""Step → what it is called here."""
+PLOT = Path(__file__).with_name("annotators_growth.svg")
+PLOTTED = "Seconds of the whole step by number of comparisons; dashed: linear growth"
 MALICIOUS = 6
 """Of 60."""
 ITERATIONS = 20
@@ -90,28 +95,33 @@ def _say(text: str) -> None:
 
 
 def _speed(folder: Path) -> dict[str, float]:
-    """Seconds and memory of both steps, and the audit's growth."""
-    seconds, peak, validate_s = {}, 0.0, 0.0
+    """Seconds, memory and growth of both steps, with a plot."""
+    seconds: dict[str, dict[int, float]] = {step: {} for step in TIMED}
+    peak = 0.0
     for size in SIZES:
         data = _million(folder / f"labels-{size}", size)
-        found = _child("annotators", data)
-        seconds[size], peak = found["seconds"], max(peak, found["peak_mb"])
-        _say(f"audit of {size} labels: {found['seconds']:.1f} s, {found['cpu_s']:.1f} s of CPU, {found['peak_mb']:.0f} MB")
+        for step, told in TIMED.items():
+            found = _child(step, data)
+            seconds[step][size], peak = found["seconds"], max(peak, found["peak_mb"])
+            _say(f"{told} of {size} labels: {found['seconds']:.1f} s, {found['cpu_s']:.1f} s of CPU, {found['peak_mb']:.0f} MB")
         if size == SIZES[-1]:
-            found = _child("validate", data)
-            validate_s, peak = found["seconds"], max(peak, found["peak_mb"])
-            told = f"{found['seconds']:.1f} s, {found['cpu_s']:.1f} s of CPU, {found['peak_mb']:.0f} MB"
-            _say(f"validation of {size} labels: {told}")
             speedup = _speedup(data)
         shutil.rmtree(data)
-    slope = float(np.polyfit(np.log(list(seconds)), np.log(list(seconds.values())), 1)[0])
+    PLOT.write_text(growth.plot(PLOTTED, {TIMED[step]: line for step, line in seconds.items()}), encoding="utf-8")
+    slopes = {step: _slope(line) for step, line in seconds.items()}
+    _say(f"growth: {', '.join(f'{TIMED[step]} {slope:.2f}' for step, slope in slopes.items())}; plotted in {PLOT}")
     return {
-        "audit_1m_s": seconds[SIZES[-1]],
-        "validate_1m_s": validate_s,
+        "audit_1m_s": seconds["annotators"][SIZES[-1]],
+        "validate_1m_s": seconds["validate"][SIZES[-1]],
         "peak_mb": peak,
         "dawid_skene_speedup": speedup,
-        "growth_exponent": slope,
+        "growth_exponent": slopes["annotators"],
     }
+
+
+def _slope(seconds: dict[int, float]) -> float:
+    """Of log seconds over log labels."""
+    return float(np.polyfit(np.log(list(seconds)), np.log(list(seconds.values())), 1)[0])
 
 
 def _child(step: str, data: Path) -> dict[str, float]:

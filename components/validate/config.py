@@ -25,8 +25,23 @@ class Settings(Section):
     """Country (ISO 3166) whose telephone numbers are looked for without +; those with + always are."""
 
     max_personal_data: float = Field(1.0, ge=0, le=1)
-    """Largest share of texts that may hold a pattern of personal data before the data is refused; 1 only counts and lists
-    them. [fraction]"""
+    """Largest share of a table's rows that may hold a pattern of personal data before the data is refused; 1 only counts and
+    lists them. [fraction]"""
+
+    languages: tuple[str, ...] = ("en",)
+    """Languages that texts may be in, as ISO 639 codes; others are counted. What looks for agreement, doubts and refusals knows
+    English only."""
+
+    max_other_language: float = Field(1.0, ge=0, le=1)
+    """Largest share of a table's rows that may be in another language before the data is refused; 1 only counts them. Of large
+    tables a thousand rows are looked at. [fraction]"""
+
+    max_position_share: float = Field(0.8, ge=0.5, le=1)
+    """Largest share of decided labels for the answer shown first, and likewise for the second, before the data is refused: more
+    would teach the place. The same for golden pairs. [fraction]"""
+
+    max_tie_share: float = Field(0.6, ge=0, le=1)
+    """Largest share of ties among the labels before the data is refused. [fraction]"""
 
     drift_warns: float = Field(0.1, gt=0, le=100)
     """Difference of a feature from the last released data version, as population stability index, beyond which it is

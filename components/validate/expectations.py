@@ -1,29 +1,55 @@
-"""Great Expectations over accepted tables: suites from data files, results as JSON and pages."""
+"""Great Expectations over accepted tables: suites from data files, results as JSON and pages.
+
+A suite is suites/TABLE.json. Where a limit is a setting, the file says {"$PARAMETER": NAME} in place of a number. Besides the
+columns of columns.py a suite may name:
+
+| column | of | is |
+| --- | --- | --- |
+| has_personal_data | tables with texts | 1 where a pattern was found |
+| prompt_exists, annotator_exists | tables that name one | whether the row named is in the other table |
+| other_language | tables with texts | 1 where the language is not one of the settings'; NaN where nobody looked |
+| near_duplicate | prompts kept from training | 1 where a prompt of another split is nearly the same |
+"""
 
 from __future__ import annotations
 
 import json
 import logging
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components.validate.accepted import row
+from components.validate.languages import UNDETERMINED
 from components.validate.pages import settle
 
 if TYPE_CHECKING:
-    from components.validate.accepted import Accepted
+    from collections.abc import Collection, Mapping
+
     from components.validate.rows import Tables
 
 SUITES = Path(__file__).parent / "suites"
 
 
-def check(tables: Tables, pages: Path) -> list[dict[str, Any]]:
+@dataclass(frozen=True)
+class Seen:
+    """What was found of the accepted rows apart from their columns."""
+
+    near_duplicates: Collection[str]
+    """Ids of prompts."""
+    languages: Mapping[str, Mapping[int, str]]
+    """Table → row → language, of the rows that were looked at."""
+    expected_languages: Collection[str]
+
+
+def check(tables: Tables, pages: Path, *, seen: Seen, parameters: Mapping[str, float]) -> list[dict[str, Any]]:
     """Run every suite on its table, and write Data Docs.
 
     Args:
         tables: What was accepted.
         pages: Folder for the pages.
+        seen: What was found of it.
+        parameters: Limits that suites name.
 
     Returns:
         One entry for each expectation: `table`, `expectation`, `column`, `settings`, `success`, `observed`.
@@ -32,13 +58,13 @@ def check(tables: Tables, pages: Path) -> list[dict[str, Any]]:
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = {"globally": False}
     work = Path(context.variables.data_docs_sites["local_site"]["store_backend"]["base_directory"])
-    source = context.data_sources.add_pandas("accepted")
+    context.data_sources.add_pandas("accepted")
     try:
         found = [
             entry
             for suite in sorted(SUITES.glob("*.json"))
             if tables.accepted[suite.stem]
-            for entry in _check_table(gx, context, source, suite.stem, tables.accepted[suite.stem])
+            for entry in _check_table(gx, context, suite.stem, frame(tables, suite.stem, seen), parameters)
         ]
         context.build_data_docs()
         settle(work, pages, found)
@@ -47,7 +73,8 @@ def check(tables: Tables, pages: Path) -> list[dict[str, Any]]:
     return found
 
 
-def _check_table(gx: Any, context: Any, source: Any, table: str, accepted: Accepted | list[Any]) -> list[dict[str, Any]]:
+def _check_table(gx: Any, context: Any, table: str, accepted: Any, parameters: Mapping[str, float]) -> list[dict[str, Any]]:
+    source = context.data_sources.get("accepted")
     batch = source.add_dataframe_asset(name=table).add_batch_definition_whole_dataframe(table)
     suite = gx.ExpectationSuite(name=table)
     for entry in json.loads((SUITES / f"{table}.json").read_text(encoding="utf-8"))["expectations"]:
@@ -59,7 +86,9 @@ def _check_table(gx: Any, context: Any, source: Any, table: str, accepted: Accep
         result_format="BASIC",
     )
     run = gx.RunIdentifier(run_name="accepted")
-    result = context.checkpoints.add(checkpoint).run(batch_parameters={"dataframe": frame(accepted)}, run_id=run)
+    result = context.checkpoints.add(checkpoint).run(
+        batch_parameters={"dataframe": accepted}, expectation_parameters=dict(parameters), run_id=run
+    )
     return [_entry(table, item) for outcome in result.run_results.values() for item in outcome.results]
 
 
@@ -84,13 +113,21 @@ def _observed(result: Any) -> str:
     return f"missing {', '.join(map(str, missing))}" if missing else "as expected"
 
 
-def frame(accepted: Accepted | list[Any]) -> Any:
-    """A table's records as a data frame, with lengths in the place of texts."""
-    import pandas as pd  # noqa: PLC0415  (1 s import)
-
-    if isinstance(accepted, list):
-        return pd.DataFrame([row(record.model_dump(mode="json")) for record in accepted])
-    return pd.DataFrame(accepted.columns)
+def frame(tables: Tables, table: str, seen: Seen) -> Any:
+    """A table's columns, and those that need more than its own records to be known."""
+    made = tables.accepted[table].columns.frame()
+    if "prompt_id" in made:
+        made["prompt_exists"] = made["prompt_id"].isin(tables.ids["prompts"])
+    if "annotator" in made:
+        made["annotator_exists"] = made["annotator"].isin(tables.ids["annotators"]) | made["annotator"].isna()
+    if table in seen.languages:
+        expected = {UNDETERMINED, *seen.expected_languages}
+        others = {row: float(language not in expected) for row, language in seen.languages[table].items()}
+        made["other_language"] = made.index.map(others)
+    if table == "prompts":
+        near = made["id"].isin(seen.near_duplicates).astype(float)
+        made["near_duplicate"] = near.where(made["split"] != "train")
+    return made
 
 
 def _great_expectations() -> Any:

@@ -29,26 +29,29 @@ class Personal:
         self.texts = 0
         self.texts_with = 0
 
-    def look(self, table: str, record: records.Record) -> None:
-        """Look at one record."""
+    def look(self, table: str, record: records.Record) -> bool:
+        """Look at one record; whether something was found."""
+        before = self.texts_with
         for part, text in enumerate(texts(record)):
             self.texts += 1
-            found = self._find(text)
-            self.texts_with += bool(found)
-            name = getattr(record, "id", "")
-            self.places += [{"table": table, "id": name, "part": part} | place._asdict() for place in found]
+            if found := self._find(text):
+                self.texts_with += 1
+                name = getattr(record, "id", "")
+                self.places += [{"table": table, "id": name, "part": part} | place._asdict() for place in found]
+        return self.texts_with > before
 
     def kinds(self) -> dict[str, int]:
         """Kind → findings."""
         return dict(sorted(Counter(place["kind"] for place in self.places).items()))
 
     def _find(self, text: str) -> list[Found]:
-        if hash(text) in self._clean:
+        number = hash(text)
+        if number in self._clean:
             return []
         if text not in self._known:
             found = personal.find(text, region=self._region)
             if not found:
-                self._clean.add(hash(text))
+                self._clean.add(number)
                 return []
             self._known[text] = found
         return self._known[text]

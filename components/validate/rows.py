@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
 
 from components import records
 from components.errors import DataRefused
@@ -29,6 +32,8 @@ ANSWER = "<|assistant|>\n"
 SPECIAL = "is a special category"
 """In the message by which a record of a person is refused that must not be kept."""
 CONTROL = re.compile("[\x01-\x08\x0b\x0c\x0e-\x1f\x7f\x80-\x84\x86-\x9f]")
+SUSPICIOUS = re.compile(rf"{CONTROL.pattern}|\x00|\ufffd|{MARKUP.pattern}")
+"""What `_broken_texts` looks for, in one pass: hardly any text has it."""
 
 
 @dataclass
@@ -36,7 +41,7 @@ class Tables:
     """Accepted records by table, and the quarantined rows."""
 
     accepted: dict[str, Any] = field(default_factory=dict)
-    """A list by table, or what stands in for one: it takes records and knows how many it took."""
+    """A list by table, or what stands in for one (accepted.py): it takes records and knows how many it took."""
     quarantined: list[dict[str, Any]] = field(default_factory=list)
     rows: Counter[str] = field(default_factory=Counter)
     """Rows read, by table."""
@@ -119,8 +124,7 @@ def _keep(tables: Tables, table: str, record: Any) -> None:
     tables.accepted[table].append(record)
     tables.ids[table].add(_identity(record))
     if isinstance(record, records.Comparison) and record.annotator is not None and record.label != "tie":
-        lower = (record.label == "first") == (record.responses[0] <= record.responses[1])
-        tables.said.setdefault(_said(record), lower)
+        tables.said.setdefault(_said(record), _takes_lower(record))
     if table == "prompts":
         tables.prompts[record.id] = record
         tables.asked.setdefault(_question(record), record.split)
@@ -133,7 +137,7 @@ def _judge_row(table: str, number: int, line: bytes, tables: Tables, max_charact
     if len(line) == LINE_BYTES:
         return None, "length", f"{table}.jsonl:{number} is a line of {LINE_BYTES} bytes or more. Shorten or remove it."
     try:
-        record: Any = records.parse(line.decode("utf-8"), records.TABLES[table], where=f"{table}.jsonl:{number}")
+        record = _parsed(table, number, line)
     except UnicodeDecodeError as error:
         return None, "encoding", f"{table}.jsonl:{number} is not UTF-8 at byte {error.start}. Save the file as UTF-8."
     except DataRefused as error:
@@ -144,6 +148,17 @@ def _judge_row(table: str, number: int, line: bytes, tables: Tables, max_charact
     for rule, reason in _broken(table, record, tables, max_characters):
         return None, rule, f"{table}.jsonl:{number} {reason}"
     return record, "", ""
+
+
+def _parsed(table: str, number: int, line: bytes) -> Any:
+    """A line as a record, by pydantic's reader, which is fast. What that refuses `records.parse` reads again: it says why.
+
+    Prompts are only read by the latter: their truth may hold anything, and the two differ in what is a number.
+    """
+    if table != "prompts":
+        with contextlib.suppress(ValidationError):
+            return records.TABLES[table].model_validate_json(line)
+    return records.parse(line.decode("utf-8"), records.TABLES[table], where=f"{table}.jsonl:{number}")
 
 
 def _broken(table: str, record: Any, tables: Tables, max_characters: int) -> Iterator[tuple[str, str]]:
@@ -160,7 +175,9 @@ def _broken(table: str, record: Any, tables: Tables, max_characters: int) -> Ite
 
 def _broken_texts(record: Any, max_characters: int) -> Iterator[tuple[str, str]]:
     parts = texts(record)
-    longest = max((len(text) for text in parts), default=0)
+    if not any(len(text) > max_characters or text.isspace() or SUSPICIOUS.search(text) for text in parts):
+        return
+    longest = max(map(len, parts))
     if longest > max_characters:
         yield "length", f"holds a text of {longest} characters; at most {max_characters} are taken. Shorten or remove it."
     if any("\x00" in text for text in parts):
@@ -219,9 +236,14 @@ def _broken_label(label: records.Comparison, tables: Tables) -> Iterator[tuple[s
                 f"was labelled at {label.labelled_at} by {label.guideline!r}, which was not in force then.",
             )
     if label.annotator is not None and label.label != "tie":
-        lower = (label.label == "first") == (label.responses[0] <= label.responses[1])
+        lower = _takes_lower(label)
         if tables.said.get(_said(label), lower) != lower:
             yield "contradiction", "says the opposite of an earlier label of the same annotator for the same pair. Keep one."
+
+
+def _takes_lower(label: records.Comparison) -> bool:
+    """Whether a label that is no tie takes the response that sorts first."""
+    return (label.label == "first") == (label.responses[0] <= label.responses[1])
 
 
 def _said(label: records.Comparison) -> int:
@@ -261,6 +283,7 @@ def _gives_away(text: str, kept_apart: set[str]) -> bool:
 def _storable(prompt: records.Prompt) -> bool:
     try:
         json.dumps(prompt.model_dump(mode="json"), ensure_ascii=False, allow_nan=False).encode()
+        prompt.model_dump_json()  # as accepted.py writes it
     except (RecursionError, ValueError):
         return False
     return True

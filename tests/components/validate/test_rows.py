@@ -5,8 +5,10 @@ import random
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from pydantic import ValidationError
 
 from components import records
+from components.errors import DataRefused
 from components.testbed.folder import write_world
 from components.validate import rows
 from components.validate.rows import judge
@@ -218,6 +220,7 @@ def test_whatever_is_accepted_can_be_written(tmp_path: Path, depth: int) -> None
 
     assert tables.rows["prompts"] == len(tables.accepted["prompts"]) + tables.turned_away("prompts") == 2
     records.write(tmp_path / "out.jsonl", tables.accepted["prompts"])
+    assert all(json.loads(prompt.model_dump_json()) for prompt in tables.accepted["prompts"])
 
 
 def test_in_equals_accepted_plus_quarantined_whatever_is_broken(tmp_path: Path) -> None:
@@ -236,6 +239,48 @@ def test_in_equals_accepted_plus_quarantined_whatever_is_broken(tmp_path: Path) 
         assert count == tables.rows[table] == len(tables.accepted[table]) + tables.turned_away(table), table
     assert len(tables.quarantined) > 300
     assert all(row["rule"] and row["reason"] for row in tables.quarantined)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({"strength": value} for value in (2, 2.0, True, "2", 4, None)),
+        *({"seconds_taken": value} for value in (3, 0.1, True, "3", -1, None)),
+        *({"responses": value} for value in (["a"], ["a", "b", "c"], "ab", {"0": "a"})),
+        *({"label": value} for value in ("tie", "both", 0)),
+        *({"id": value} for value in ("", 5, "x" * 201)),
+        {"criteria": {"honest": "first"}},
+        {"criteria": {"honest": 1}},
+        {"unheard_of": 1},
+    ],
+    ids=str,
+)
+def test_both_readers_take_the_same_rows(change: dict[str, Any]) -> None:
+    """pydantic's reader goes first because it is fast; `records.parse` says why something was refused."""
+    line = json.dumps(COMPARISON | change).encode()
+    try:
+        slowly: records.Comparison | None = records.parse(line.decode(), records.Comparison, where="here")
+    except DataRefused:
+        slowly = None
+
+    try:
+        quickly: records.Comparison | None = records.Comparison.model_validate_json(line)
+    except ValidationError:
+        quickly = None
+
+    assert quickly == slowly
+
+
+@pytest.mark.parametrize(
+    "row",
+    [b"\xef\xbb\xbf%s", b"%s\x0c", b"%s,", b"%s%s", b'%s "', b"\x00%s"],
+    ids=["byte order mark", "form feed", "comma", "twice", "quote", "NUL"],
+)
+def test_neither_reader_takes_what_is_no_single_record(tmp_path: Path, row: bytes) -> None:
+    line = json.dumps(COMPARISON).encode()
+    damaged = row % ((line,) * row.count(b"%s"))
+
+    assert _only_quarantined(_tables(tmp_path, prompts=[PROMPT], comparisons=[damaged]))[0] == "schema"
 
 
 def _damage(line: bytes, dice: random.Random) -> bytes:

@@ -332,6 +332,7 @@ def _gold_gain(folder: Path) -> dict[str, float]:
         rows = records.read(world / "comparisons" / "comparisons.jsonl", records.Comparison)
         (raw / "weights.jsonl").write_text("".join(json.dumps({"comparison": row.id, "weight": 1.0}) + "\n" for row in rows))
         audited = world / "audit" / "outputs" / "label_weights"
+        shutil.copyfile(audited / "groups.json", raw / "groups.json")
         accuracy = {
             name: _reward(shared, world, weights, world / name, seed) for name, weights in (("raw", raw), ("audited", audited))
         }
@@ -343,14 +344,14 @@ def _gold_gain(folder: Path) -> dict[str, float]:
 
 def _trained_base(folder: Path) -> dict[str, Path]:
     """A base model and an SFT adapter with the defaults, made once."""
-    from benchmarks.alignment import _data, _train
+    from benchmarks.alignment import make_tables, train_step
 
     world = folder / "world"
     if not world.exists():
         write_world(world, seed=0, size="full")
-    artifacts = _data(folder / "trained", world)
+    artifacts = make_tables(folder / "trained", world)
     for step in ("base", "sft"):
-        _train(step, folder / "trained", artifacts, 0, {})
+        train_step(step, folder / "trained", artifacts, 0, {})
     return {name: artifacts[name] for name in ("base_model", "sft_adapter")}
 
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 WIDTH, HEIGHT = 640, 400
-LEFT, RIGHT, TOP, BOTTOM = 70, 610, 50, 340
+LEFT, RIGHT, TOP, BOTTOM = 70, 590, 50, 340
 COLOURS = ("#1f5fa8", "#b3560f")
 STYLE = (
     "text { font: 13px system-ui, sans-serif; fill: #333; } .grid { stroke: #ddd; } .linear { stroke: #999; "

@@ -100,17 +100,19 @@ def _entry(table: str, item: Any) -> dict[str, Any]:
         "column": str(settings.pop("column", "")),
         "settings": {name: value for name, value in sorted(settings.items()) if name != "batch_id"},
         "success": bool(item.success),
-        "observed": _observed(item.result),
+        "observed": _observed(item.result, success=bool(item.success)),
     }
 
 
-def _observed(result: Any) -> str:
+def _observed(result: Any, *, success: bool) -> str:
     if "unexpected_count" in result:
         return f"{result['unexpected_count']} unexpected of {result['element_count']}"
     if result.get("observed_value") is not None:
         return str(result["observed_value"])
     missing = result.get("partial_missing_list") or ()
-    return f"missing {', '.join(map(str, missing))}" if missing else "as expected"
+    if missing:
+        return f"missing {', '.join(map(str, missing))}"
+    return "as expected" if success else "no value"
 
 
 def frame(tables: Tables, table: str, seen: Seen) -> Any:

@@ -32,7 +32,7 @@ def look(files: Mapping[str, tuple[Path, int]]) -> dict[str, dict[int, str]]:
         files: Table → JSON-lines file of records, and how many they are.
     """
     tell = _identifier()
-    return {table: _look(table, *files[table], tell) for table in TABLES if files[table][1]}
+    return {table: _look(table, path, count, tell) for table, (path, count) in files.items() if count}
 
 
 def _look(table: str, path: Path, count: int, tell: Callable[[str], str]) -> dict[int, str]:

@@ -108,7 +108,9 @@ def _check(
     """What every suite says of its table."""
     settings = context.config
     seen = expectations.Seen({pair.prompt for pair in alike}, spoken, settings.languages)
-    limits = {"min_position_share": 1 - settings.max_position_share} | {name: getattr(settings, name) for name in LIMITS}
+    limits = {"min_position_share": round(1 - settings.max_position_share, 6)} | {
+        name: getattr(settings, name) for name in LIMITS
+    }
     return expectations.check(tables, context.output("data_docs"), seen=seen, parameters=limits)
 
 

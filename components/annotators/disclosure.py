@@ -3,8 +3,7 @@
 Rules (obligations, section 11.5): a cell is hidden where it counts fewer than k people, zero included unless the list of
 values was fixed in advance; with it, larger cells are hidden until the total gives none away. Crossings show whole, where
 every cell counts k people, or not at all. Totals are rounded down to a multiple of k. Rates are shown only where their group
-is, and rounded. Where fewer than k people came or went since any release whose tables were shown, tables are withheld: their
-difference would show who it was.
+is, and rounded. What holds between releases: successive.py.
 `tests/components/annotators/test_disclosure.py` plays the attacker.
 
 What it does not cover: k-anonymity is not anonymity. Who knows a lot about a group may still learn something about a member.

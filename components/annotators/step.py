@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from components import records
-from components.annotators import disclosure, report, wording
+from components.annotators import disclosure, report, successive, wording
 from components.annotators.accuracy import wilson
 from components.annotators.agreement import alpha
 from components.annotators.audit import audit
 from components.annotators.labels import read
+from components.annotators.successive import Shown
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,8 +44,7 @@ def run(context: Context[Settings]) -> None:
     _write_json(folder / "audit.json", report.private(labels, found, context.config, decisions))
     summary = report.public(labels, found, people, context.config, seed=context.seed, target=_target(context))
     groups = report.memberships(labels, people, context.config)
-    if not _may_show(context, [people[name] for name in labels.annotators if name in people], summary):
-        summary, groups = report.withheld(summary), {}
+    summary, groups = _beside_earlier(context, [people[name] for name in labels.annotators if name in people], summary, groups)
     _write_json(folder / "summary.json", summary)
     _write_json(folder / "groups.json", groups)
     _measure(context, labels, found, decisions)
@@ -52,30 +53,40 @@ def run(context: Context[Settings]) -> None:
     _state_gaps(context, labels, people, summary)
 
 
-def _may_show(context: Context[Settings], pool: list[records.Annotator], summary: dict[str, Any]) -> bool:
-    """Whether tables of this pool may stand beside those that earlier releases showed; keeps whose tables are shown by now."""
-    shown = _shown_pools(context)
-    now = sorted(map(disclosure.entry, pool))
+def _beside_earlier(
+    context: Context[Settings], pool: list[records.Annotator], summary: dict[str, Any], groups: dict[str, list[str]]
+) -> tuple[dict[str, Any], dict[str, list[str]]]:
+    """What may be shown beside earlier releases; keeps what is shown by now for the next one."""
+    before = _shown_pools(context)
+    people = sorted(map(disclosure.entry, pool))
     k = report.largest_cell(summary, context.config)
-    refused = any(disclosure.differs_too_little(before, now, k=k) for before in shown)
-    pools = shown if refused or now in shown else [*shown, now]
-    _write_json(context.output("shown_pools") / POOLS, pools)
-    context.fact("tables_compared_with", len(shown))
-    if refused:
+    context.fact("tables_compared_with", len(before))
+    if successive.too_close(people, before, k=k):
+        _write_json(context.output("shown_pools") / POOLS, [asdict(each) for each in before])
         reason = (
             f"fewer than {k} people came or went since a release that showed these tables; their difference would show who. "
             "They are shown again once the pool has moved further"
         )
         for name in (*report.ABOUT_PEOPLE, "by_group"):
             context.gap(name, reason)
-    return not refused
+        return report.withheld(summary), {}
+    now = successive.patterns(summary)
+    changed = successive.changed(now, before)
+    for name in changed:
+        context.gap(
+            name, "an earlier release hid other cells of this table; the two beside each other could give a small count away"
+        )
+    shown = Shown(people, {name: cells for name, cells in now.items() if name not in changed})
+    kept = before if shown in before else [*before, shown]
+    _write_json(context.output("shown_pools") / POOLS, [asdict(each) for each in kept])
+    return successive.without(summary, changed), successive.of_shown(groups, successive.attributes_of(changed))
 
 
-def _shown_pools(context: Context[Settings]) -> list[list[str]]:
-    """The people, as digests, of every release so far whose tables were shown."""
+def _shown_pools(context: Context[Settings]) -> list[Shown]:
+    """What every release so far gave away whose tables were shown. Before there were patterns, only the people were kept."""
     folder = context.reference.paths.get("shown_pools") if context.reference else None
-    pools: list[list[str]] = json.loads((folder / POOLS).read_text(encoding="utf-8")) if folder else []
-    return pools
+    kept = json.loads((folder / POOLS).read_text(encoding="utf-8")) if folder else []
+    return [Shown(each) if isinstance(each, list) else Shown(**each) for each in kept]
 
 
 def _read(context: Context[Settings]) -> Labels:

@@ -109,8 +109,8 @@ def test_same_data_same_bytes(testbed_tables, tmp_path):
         assert (one.output("label_weights") / name).read_bytes() == (other.output("label_weights") / name).read_bytes()
 
 
-def _with(tables, folder, newcomers):
-    """The same tables with more people, who label as others did."""
+def _with(tables, folder, newcomers, **values):
+    """The same tables with more people, who label as others did; `values` are of all of them."""
     shutil.copytree(tables["annotators"].parent, folder)
     people = list(records.read(tables["annotators"] / "annotators.jsonl", records.Annotator))
     labels = list(records.read(tables["comparisons"] / "comparisons.jsonl", records.Comparison))
@@ -118,7 +118,7 @@ def _with(tables, folder, newcomers):
     for number in range(newcomers):
         name = f"ann-new-{number}"
         gender = {"gender": "woman"} if number % 2 == 0 else {"gender": "man"}
-        demographics = people[0].demographics | gender
+        demographics = people[0].demographics | gender | values
         people.append(people[0].model_copy(update={"pseudonym": name, "demographics": demographics}))
         labels += [label.model_copy(update={"id": f"{label.id}-{number}", "annotator": name}) for label in given]
     records.write(folder / "annotators" / "annotators.jsonl", people)
@@ -163,8 +163,38 @@ def test_a_release_that_showed_nothing_does_not_make_the_next_one_safe(testbed_t
 
     assert [bool(context.facts["pool"]) for context in (first, second, third, fourth)] == [True, False, False, True]
     pools = json.loads((fourth.output("shown_pools") / "pools.json").read_text())
-    assert [len(pool) for pool in pools] == [60, 72]
+    assert [len(pool["people"]) for pool in pools] == [60, 72]
     assert "ann-new" not in json.dumps(pools)
+
+
+def test_a_cell_that_was_hidden_does_not_show_in_the_next_release(testbed_tables, tmp_path):
+    """Twelve scientists join, where few were: the table of expertise is left out with all that says its cells, and no other."""
+    first = _run(testbed_tables, tmp_path / "1")
+    more = _with(testbed_tables, tmp_path / "more", 12, expertise="science")
+
+    unguarded = _run(more, tmp_path / "2a")
+    second = _run(more, tmp_path / "2b", before=first)
+
+    cells = [context.facts["pool"]["margins"]["expertise"]["cells"]["science"] for context in (first, unguarded)]
+    assert cells[0] == "suppressed"
+    assert isinstance(cells[1], int)
+    assert "expertise" not in second.facts["pool"]["margins"]
+    assert "expertise" not in second.facts["representativeness"]
+    assert not any(name.startswith("expertise") for name in second.facts["agreement"]["by_group"])
+    assert "expertise" not in (second.output("label_weights") / "groups.json").read_text()
+    assert second.gaps["pool.margins.expertise"].startswith("an earlier release hid other cells of this table")
+    kept = json.loads((second.output("shown_pools") / "pools.json").read_text())
+    assert ["pool.margins.expertise" in each["tables"] for each in kept] == [True, False]
+
+
+def test_a_release_from_before_patterns_were_kept_still_guards_its_people(testbed_tables, tmp_path):
+    first = _run(testbed_tables, tmp_path / "1")
+    pools = first.output("shown_pools") / "pools.json"
+    pools.write_text(json.dumps([each["people"] for each in json.loads(pools.read_text())]))
+
+    second = _run(_with(testbed_tables, tmp_path / "one", 1), tmp_path / "2", before=first)
+
+    assert second.facts["pool"] == {}
 
 
 def test_the_same_pool_shows_its_tables_again(testbed_tables, tmp_path):

@@ -1,0 +1,87 @@
+"""Which tables a release may show beside those of earlier releases, so that nobody learns more by comparing them. Pure.
+
+1. Where fewer than k people came or went since a release that showed tables, none is shown: the difference would say who.
+2. A table is left out where other cells of it are hidden than in an earlier release that showed it. A cell of 4 that was
+   hidden and now shows 5, among cells that did not move, tells an attacker who knows the total what it was; the other way
+   round too.
+
+A crossing goes with its margins, and what is said of a group goes with the table that shows the group.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from components.annotators import disclosure
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+Pattern = dict[str, bool]
+"""Cell → whether its count is shown. A crossing has one entry, for the whole."""
+BY_GROUP = ("agreement", "bias")
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a release gave away."""
+
+    people: list[str]
+    """Digests of whom its tables count, see `disclosure.entry`."""
+    tables: dict[str, Pattern] = field(default_factory=dict)
+    """Tables that it showed, by name."""
+
+
+def patterns(summary: Mapping[str, Any]) -> dict[str, Pattern]:
+    """Which cells each table of a public report shows."""
+    pool = summary["pool"]
+    margins = {f"pool.margins.{name}": table for name, table in pool["margins"].items()}
+    margins |= {f"work.{name}": table for name, table in summary["work"].items()}
+    found = {
+        name: {value: isinstance(count, int) for value, count in table["cells"].items()} for name, table in margins.items()
+    }
+    return found | {f"pool.crossings.{name}": {"": table != "suppressed"} for name, table in pool["crossings"].items()}
+
+
+def changed(now: Mapping[str, Pattern], before: Sequence[Shown]) -> list[str]:
+    """Tables that hide other cells than an earlier release did."""
+    return sorted(name for name, cells in now.items() if any(each.tables.get(name, cells) != cells for each in before))
+
+
+def too_close(people: Sequence[str], before: Sequence[Shown], *, k: int) -> bool:
+    """Whether fewer than k people came or went since a release that showed tables."""
+    return any(disclosure.differs_too_little(each.people, people, k=k) for each in before)
+
+
+def without(summary: Mapping[str, Any], tables: Sequence[str]) -> dict[str, Any]:
+    """A public report without some of its tables and what else would give their cells away."""
+    left_out = set(tables)
+    pool = summary["pool"]
+    attributes = attributes_of(tables)
+    crossings = {
+        name: "suppressed" if f"pool.crossings.{name}" in left_out or attributes & set(name.split(" by ")) else table
+        for name, table in pool["crossings"].items()
+    }
+    parts = {part: summary[part] | {"by_group": of_shown(summary[part]["by_group"], attributes)} for part in BY_GROUP}
+    return {
+        **summary,
+        **parts,
+        "pool": pool | {"margins": _but(pool["margins"], attributes), "crossings": crossings},
+        "representativeness": _but(summary["representativeness"], attributes),
+        "work": {name: table for name, table in summary["work"].items() if f"work.{name}" not in left_out},
+    }
+
+
+def attributes_of(tables: Sequence[str]) -> set[str]:
+    """The attributes whose margins are among the tables."""
+    return {name.removeprefix("pool.margins.") for name in tables if name.startswith("pool.margins.")}
+
+
+def of_shown(groups: Mapping[str, Any], attributes: set[str]) -> dict[str, Any]:
+    """Groups, called `ATTRIBUTE: VALUE`, of the attributes that are not left out."""
+    return {name: value for name, value in groups.items() if name.partition(": ")[0] not in attributes}
+
+
+def _but(table: Mapping[str, Any], names: set[str]) -> dict[str, Any]:
+    return {name: value for name, value in table.items() if name not in names}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -14,6 +15,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from plumbline_airflow import postgres
+from plumbline_airflow.home import Home
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -118,6 +122,7 @@ def started(folder: Path, variables: Mapping[str, str], *, config: str, dag: str
     finally:
         process.terminate()
         process.wait(120)
+        shutil.rmtree(postgres.cluster(Home(folder), 0).folder, ignore_errors=True)
 
 
 def environment(folder: Path) -> dict[str, str]:

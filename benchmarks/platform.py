@@ -87,10 +87,11 @@ class Platform:
         until(lambda: self.state(dag, run) in ENDED, seconds, lambda: f"{self.tasks(dag, run)}")
         return self.state(dag, run)
 
-    def log(self, dag: str, run: str, task: str, attempt: int = 1) -> str:
-        """What one attempt of a task wrote."""
-        path = f"/dags/{dag}/dagRuns/{run}/taskInstances/{task}/logs/{attempt}?full_content=true"
-        return json.dumps(self.call("admin", "GET", path)[1])
+    def log(self, dag: str, run: str, task: str) -> str:
+        """What the last attempt of a task wrote."""
+        path = f"/dags/{dag}/dagRuns/{run}/taskInstances/{task}"
+        attempt = self.call("admin", "GET", path)[1]["try_number"]
+        return json.dumps(self.call("admin", "GET", f"{path}/logs/{attempt}?full_content=true")[1])
 
 
 @contextmanager

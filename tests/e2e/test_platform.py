@@ -344,8 +344,11 @@ def test_a_storm_of_changes_of_the_base_model_starts_one_run_that_says_why(team:
     assert rewards[min(rewards)]["plumbline.state"] == "stale"
 
 
-def test_changes_during_a_run_start_one_more_after_it(team: Team) -> None:
-    """The run of the last test is still at work when the source of the base model is announced to have changed, twice."""
+def test_changes_during_a_run_wait_for_its_end_and_none_is_lost(team: Team) -> None:
+    """The run of the last test is still at work when the source of the base model is announced to have changed, twice.
+
+    The first change queues a run at once; what comes after it waits for one more, however much it is.
+    """
     (asset,) = [each for each in team.call("admin", "GET", "/assets")[1]["assets"] if each["name"] == "base-model-source"]
 
     def active() -> list[str]:
@@ -364,29 +367,24 @@ def test_changes_during_a_run_start_one_more_after_it(team: Team) -> None:
 
     end(at_work)
 
-    until(lambda: active() not in ([], [at_work]), 120, lambda: "the change started no run")
-    time.sleep(5)
-    (run,) = active()
-    events = team.call("auditor", "GET", f"/dags/align/dagRuns/{run}/upstreamAssetEvents")[1]["asset_events"]
-    assert {event["extra"]["payload"]["version"] for event in events} == {"one", "two"}
-    end(run)
+    told: set[str] = set()
+    for _ in range(2):
+        until(lambda: bool(active()), 120, lambda: "a change started no run")
+        time.sleep(5)
+        (run,) = active()
+        events = team.call("auditor", "GET", f"/dags/align/dagRuns/{run}/upstreamAssetEvents")[1]["asset_events"]
+        told |= {event["extra"]["payload"]["version"] for event in events}
+        end(run)
+        if told == {"one", "two"}:
+            break
+    assert told == {"one", "two"}
 
 
 def test_nobody_answers_and_the_candidate_is_rejected(team: Team) -> None:
     """Airflow looks every fifteen seconds whose time is over."""
     assert team.ended("release", team.unanswered) == "failed"
     team.said(team.unanswered, "approve", "nobody rejected the candidate")
-    record = _approval(team.mlflow, team.align)
-    assert record["by"] == "reviewer", "of the runs above, only the one that a person approved released anything"
-
-
-def _approval(mlflow: str, run: str) -> dict[str, Any]:
-    from components.lineage import Lineage
-
-    lineage = Lineage(mlflow)
-    folder = lineage.fetch(lineage.find_output(run, "approve", "approval"))
-    found: dict[str, Any] = json.loads((folder / "approval.json").read_text())
-    return found
+    assert team.champion() == "1", "the one that a person approved"
 
 
 def test_candidates_announced_while_nobody_listened_are_not_mixed_up(team: Team) -> None:

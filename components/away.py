@@ -5,8 +5,6 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from mlflow.exceptions import MlflowException
-
 from components.errors import TryAgain
 
 if TYPE_CHECKING:
@@ -17,11 +15,11 @@ PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "9", "MLFLOW_HTTP_REQUEST_BACKOFF
 
 
 @contextmanager
-def answering(uri: str) -> Iterator[None]:
-    """Turns MLflow's ways of being away into `TryAgain`."""
+def answering(uri: str, *, errors: tuple[type[Exception], ...]) -> Iterator[None]:
+    """Turns MLflow's ways of being away, which are among `errors`, into `TryAgain`."""
     try:
         yield
-    except (MlflowException, OSError) as error:
+    except errors as error:
         text = str(error)
         if isinstance(error, OSError) and not isinstance(error, ConnectionError) and "HTTPConnection" not in text:
             raise

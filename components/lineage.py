@@ -1,4 +1,4 @@
-"""The wire between steps, and with `away.py` the only module that imports MLflow: find inputs, publish, register versions.
+"""The wire between steps, and the only module that imports MLflow: find inputs, publish outputs, register versions.
 
     experiment `plumbline`
     └── pipeline run        tag plumbline.pipeline_run = ID;  artifact config.json
@@ -16,6 +16,7 @@ import json
 import os
 import shutil
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -35,7 +36,7 @@ from mlflow.entities import (
 from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-from components.away import PATIENCE, answering
+from components import away
 from components.context import ModelVersion, Published
 from components.errors import ArtifactRefused
 from components.provenance import folder_digest
@@ -54,6 +55,7 @@ BATCH = 900
 """Metrics in one request; MLflow takes at most 1,000."""
 DATASET_DIGEST_CHARS = 32
 T = TypeVar("T")
+answering = partial(away.answering, errors=(MlflowException, OSError))
 
 
 class Lineage:
@@ -70,7 +72,7 @@ class Lineage:
             TryAgain: MLflow does not answer.
         """
         self.uri = uri
-        for name, value in (PATIENCE | {"MLFLOW_TRACKING_URI": uri}).items():
+        for name, value in (away.PATIENCE | {"MLFLOW_TRACKING_URI": uri}).items():
             os.environ.setdefault(name, value)
         with answering(uri):
             self.client = MlflowClient(tracking_uri=uri, registry_uri=uri)
@@ -313,7 +315,7 @@ class Lineage:
                 continue
             if self.client.get_logged_model(item.model_id).status != LoggedModelStatus.READY:
                 self.client.finalize_logged_model(item.model_id, LoggedModelStatus.READY)
-            if self._version_of_run(item.registered_model, run.info.run_id) is None:
+            if not self._versions_of_run(item.registered_model, run.info.run_id):
                 self._create_version(run, item, tags.get(item.name, {}))
 
     def _create_version(self, run: Run, item: Published, tags: Mapping[str, str]) -> None:
@@ -334,9 +336,6 @@ class Lineage:
         for version in superfluous:
             self.client.delete_model_version(item.registered_model, version)
 
-    def _version_of_run(self, model: str, run_id: str) -> str | None:
-        return next(iter(self._versions_of_run(model, run_id)), None)
-
     def _versions_of_run(self, model: str, run_id: str) -> list[str]:
         """Oldest first."""
         found = self.client.search_model_versions(f"name = '{model}' and run_id = '{run_id}'")
@@ -344,7 +343,7 @@ class Lineage:
 
     def version(self, item: Published) -> str:
         """The registered version of a published model."""
-        return self._version_of_run(item.registered_model, item.run) or ""
+        return next(iter(self._versions_of_run(item.registered_model, item.run)), "")
 
     def resolve(self, model: str, alias: str) -> ModelVersion | None:
         """The version that `alias` of `model` points to, fetched and digest-checked, or None.

@@ -42,8 +42,7 @@ def main(words: list[str]) -> None:
 
 
 def _with_mlflow(options: argparse.Namespace) -> dict[str, Any]:
-    from components.away import answering  # noqa: PLC0415  (1 to 4 s import)
-    from components.lineage import Lineage  # noqa: PLC0415
+    from components.lineage import Lineage, answering  # noqa: PLC0415  (1 to 4 s import)
 
     uri = os.environ.get("MLFLOW_TRACKING_URI", "sqlite:///.plumbline/mlflow.db")
     root = Path(os.environ.get("PLUMBLINE_RELEASES", "releases")).absolute()

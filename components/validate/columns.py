@@ -5,8 +5,8 @@ Choices are kept as codes and numbers as numbers, so that a million comparisons 
 
 from __future__ import annotations
 
+import hashlib
 import math
-import zlib
 from array import array
 from collections import Counter
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,8 @@ CHOICES = frozenset(
 )
 """Fields of text whose values do."""
 NUMBERS = frozenset({"seconds_taken", "strength", "margin"})
+UNUSED_BITS = 64 - 53
+"""Of a digest of eight bytes: a float has 53."""
 MISSING = -1
 """Code of a choice that was not made."""
 
@@ -118,19 +120,25 @@ def _column(name: str) -> Choices | Numbers | Names:
     return Choices() if name in CHOICES else Numbers()
 
 
+def _known_by(*texts: str) -> int:
+    """A digest of texts as a number that a float holds exactly: of a million, two agree by chance once in 18,000 tables."""
+    digest = hashlib.blake2b("\0".join(texts).encode(), digest_size=8).digest()
+    return int.from_bytes(digest) >> UNUSED_BITS
+
+
 def _measured(record: Any) -> Iterator[tuple[str, float | None]]:
-    """Lengths, checksums of what may repeat, and for judgements which place won."""
+    """Lengths, digests of what may repeat, and for judgements which place won."""
     if isinstance(record, records.Comparison | records.GoldenPair):
         first, second = record.responses
         yield "first_characters", len(first)
         yield "second_characters", len(second)
-        yield "pair", zlib.crc32("\0".join((record.prompt_id, *sorted(record.responses))).encode())
+        yield "pair", _known_by(record.prompt_id, *sorted(record.responses))
         said = record.label if isinstance(record, records.Comparison) else record.better
         yield "is_tie", said == "tie"
         yield "is_first", None if said == "tie" else said == "first"
     elif isinstance(record, records.Text):
         yield "characters", len(record.text)
     elif isinstance(record, records.Prompt | records.Demonstration):
-        yield "dialogue", zlib.crc32("\0".join(message.content for message in record.messages).encode())
+        yield "dialogue", _known_by(*(message.content for message in record.messages))
         yield "turns", len(record.messages)
         yield "last_characters", len(record.messages[-1].content)

@@ -434,6 +434,17 @@ def test_one_label_given_twice_is_refused_where_it_is_common(make: Make) -> None
         step.run(make(damage=damage))
 
 
+def test_golden_pairs_whose_checksums_agree_are_two_pairs(make: Make) -> None:
+    """The CRC-32 of "plumless" is that of "buckeroo"; of golden pairs even one repeat is refused."""
+
+    def damage(data: Path) -> None:
+        pair = json.loads((data / "golden.jsonl").read_text().splitlines()[0])
+        for word in ("plumless", "buckeroo"):
+            _append("golden", json.dumps(pair | {"id": word, "responses": [word, "x"]}))(data)
+
+    step.run(make(damage=damage))
+
+
 GERMAN = "Warum springt der schnelle braune Fuchs über den faulen Hund und wohin läuft er danach, Nummer {}?"
 
 

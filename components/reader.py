@@ -5,6 +5,7 @@ Shapes: B sequences, P prompt tokens, V vocabulary, K key heads, L tokens there 
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -33,6 +34,7 @@ class Reader:
         self.is_read = torch.nn.functional.pad(is_prompt, (0, longest - is_prompt.shape[1]), value=True)
         self.bias = torch.where(self.is_read, 0.0, float("-inf"))[:, None, None]
         self.positions, self.used = position_ids(is_prompt), 0
+        self.share = max(1, len(is_prompt) // SIZES)
 
     def read(self, new: Tensor) -> Tensor:
         """(B, 1) or, at first, (B, P) token ids that follow what was read → (B, V) logits of what comes next."""
@@ -51,10 +53,16 @@ class Reader:
             **attention,
         ).logits[:, -1]
 
-    def keep(self, rows: Tensor) -> None:
-        """Go on with these rows of the batch only."""
-        self.cache.batch_select_indices(rows)
-        self.is_read, self.bias, self.positions = self.is_read[rows], self.bias[rows], self.positions[rows]
+    def without(self, is_over: Tensor) -> Tensor | slice:
+        """Let go of sequences that are over, (B,) bool, where enough of them are; what is kept of the batch, as an index."""
+        going = (~is_over).nonzero().squeeze(-1)
+        size = self.share * math.ceil(len(going) / self.share)
+        if size >= len(is_over):
+            return slice(None)
+        kept = torch.cat([going, is_over.nonzero().squeeze(-1)])[:size]
+        self.cache.batch_select_indices(kept)
+        self.is_read, self.bias, self.positions = self.is_read[kept], self.bias[kept], self.positions[kept]
+        return kept
 
 
 class _Room(DynamicLayer):

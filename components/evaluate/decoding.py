@@ -10,14 +10,13 @@ Letters for shapes: B sequences, T tokens, V vocabulary.
 from __future__ import annotations
 
 import hashlib
-import math
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from components import lowrank
 from components.errors import ModelRefused
-from components.reader import SIZES, Reader
+from components.reader import Reader
 from components.sequences import at_least_float32, left_padded, position_ids, right_padded, token_logprobs
 
 if TYPE_CHECKING:
@@ -105,7 +104,6 @@ def decode(  # noqa: PLR0913  (each keyword is one choice of decoding)
     noise = torch.tensor(starts, dtype=torch.int64, device=model.device)
     answers: list[list[int]] = [[] for _ in prompts]
     reader = Reader(model, is_token, longest=tokens.shape[1] + longest)
-    share = max(1, len(prompts) // SIZES)
     rows, is_over = torch.arange(len(prompts), device=model.device), torch.zeros_like(is_token[:, 0])
     with lowrank.still(model):
         logits = reader.read(tokens)
@@ -117,11 +115,8 @@ def decode(  # noqa: PLR0913  (each keyword is one choice of decoding)
                 answers[row].append(token)
             if len(going) == 0 or at + 1 == longest:
                 break
-            size = share * math.ceil(len(going) / share)
-            if size < len(rows):
-                kept = torch.cat([going, is_over.nonzero().squeeze(-1)])[:size]
-                reader.keep(kept)
-                rows, drawn, is_over = rows[kept], drawn[kept], is_over[kept]
+            kept = reader.without(is_over)
+            rows, drawn, is_over = rows[kept], drawn[kept], is_over[kept]
             logits = reader.read(drawn.unsqueeze(1))
     return answers
 

@@ -5,14 +5,13 @@ How a batch is laid out: components/sequences.py.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from components import lowrank
-from components.reader import SIZES, Reader
+from components.reader import Reader
 from components.sequences import left_padded
 
 if TYPE_CHECKING:
@@ -114,7 +113,6 @@ def sample(
     responses = torch.full(uniforms.shape, pad, device=model.device)
     logprobs, entropies = torch.zeros_like(uniforms), torch.zeros_like(uniforms)
     reader = Reader(model, is_prompt, longest=tokens.shape[1] + uniforms.shape[1])
-    share = max(1, len(prompts) // SIZES)
     rows, is_over = torch.arange(len(prompts), device=model.device), torch.zeros_like(is_prompt[:, 0])
     with lowrank.still(model):
         logits = reader.read(tokens)
@@ -122,14 +120,10 @@ def sample(
             drawn, logprobs[rows, t], entropies[rows, t] = draw(logits, uniforms[rows, t], temperature=temperature)
             responses[rows, t] = drawn
             is_over = is_over | (drawn == eos)
-            going = (~is_over).nonzero().squeeze(-1)
-            if len(going) == 0 or t + 1 == uniforms.shape[1]:
+            if bool(is_over.all()) or t + 1 == uniforms.shape[1]:
                 break
-            size = share * math.ceil(len(going) / share)
-            if size < len(rows):
-                kept = torch.cat([going, is_over.nonzero().squeeze(-1)])[:size]
-                reader.keep(kept)
-                rows, drawn, is_over = rows[kept], drawn[kept], is_over[kept]
+            kept = reader.without(is_over)
+            rows, drawn, is_over = rows[kept], drawn[kept], is_over[kept]
             logits = reader.read(drawn.unsqueeze(1))
     is_response, has_eos = until_eos(responses, eos=eos)
     longest = int(is_response.sum(dim=1).max())

@@ -23,7 +23,7 @@ import tempfile
 import time
 from collections import defaultdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from components import models, quiet, records
 from components.catalog import STEPS
@@ -32,6 +32,9 @@ from components.context import Context
 from components.provenance import folder_digest
 from components.testbed import gold
 from components.testbed.folder import write_world
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 TRAINED = ("annotators", "base", "sft", "reward", "ppo")
 ADAPTERS = {"base": None, "sft": "sft_adapter", "ppo": "policy_adapter"}
@@ -70,6 +73,17 @@ def _seed(folder: Path, world: Path, seed: int, overrides: dict[str, dict[str, A
         found[f"{policy}_utility"] = statistics.fmean(score for each in scores.values() for score in each)
         _say(f"seed {seed} {policy}: utility {found[f'{policy}_utility']:.3f} {kinds}")
     return found
+
+
+def trained(folder: Path, steps: Sequence[str]) -> dict[str, Path]:
+    """Artifacts of the testbed up to some steps with seed 0, trained where they are not there."""
+    world = folder / "world"
+    if not world.exists():
+        write_world(world, seed=0, size="full", force=False)
+    artifacts = make_tables(folder / "seed-0", world)
+    for name in steps:
+        train_step(name, folder / "seed-0", artifacts, 0, {})
+    return artifacts
 
 
 def make_tables(folder: Path, world: Path) -> dict[str, Path]:

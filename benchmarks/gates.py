@@ -38,7 +38,6 @@ from components.stepkey import code_digest
 from components.testbed import answers as world_answers
 from components.testbed.answers import WRITERS, Writer, write
 from components.testbed.dice import Dice
-from components.testbed.folder import write_world
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -92,24 +91,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = given.folder or Path(temporary)
         found = folder / "found" / code_digest("evaluate").removeprefix("sha256:")[:16]
-        artifacts = _trained(folder)
+        artifacts = alignment.trained(folder, TRAINED)
+        artifacts["policy_adapter"] = _unchanged(artifacts, folder / "worse", 0)
         for seed in given.seeds:
             for policy in given.faults:
                 _once(found / f"{policy.replace(' ', '-')}-{seed}.json", partial(_trial, artifacts, folder, policy, seed))
         for speed in given.speeds:
             _once(found / f"speed-{speed}.json", partial(suites_speed.measured, speed, artifacts, folder))
         print(json.dumps(_figures(found)))
-
-
-def _trained(folder: Path) -> dict[str, Path]:
-    """Artifacts of the testbed, trained where they are not there."""
-    world = folder / "world"
-    if not world.exists():
-        write_world(world, seed=0, size="full", force=False)
-    artifacts = alignment.make_tables(folder / "seed-0", world)
-    for name in TRAINED:
-        alignment.train_step(name, folder / "seed-0", artifacts, 0, {})
-    return artifacts | {"policy_adapter": _unchanged(artifacts, folder / "worse", 0)}
 
 
 def _once(path: Path, work: Callable[[], dict[str, Any]]) -> None:

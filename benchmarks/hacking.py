@@ -27,7 +27,6 @@ from typing import Any
 
 from benchmarks import alignment
 from components import quiet, records
-from components.testbed.folder import write_world
 
 MARGIN = 0.1
 """Gold utility that may be lost, of a scale from -1 to 1."""
@@ -47,7 +46,7 @@ def main() -> None:
     quiet.settle()
     with tempfile.TemporaryDirectory() as temporary:
         folder = given.folder or Path(temporary)
-        honest = _trained(folder)
+        honest = alignment.trained(folder, BEFORE_PPO)
         rewards = {"hacked": honest | {"reward_adapter": _gamed(honest, folder / "gamed")}, "proper": honest}
         watched = {
             kind: [_watched(folder / kind, artifacts, seed, SETTINGS[kind]) for seed in given.seeds]
@@ -61,17 +60,6 @@ def by_length(comparison: records.Comparison) -> records.Comparison:
     """The label of somebody who prefers the longer answer."""
     first, second = (len(response.split()) for response in comparison.responses)
     return comparison.model_copy(update={"label": "tie" if first == second else "first" if first > second else "second"})
-
-
-def _trained(folder: Path) -> dict[str, Path]:
-    """Artifacts up to the reward model, trained where they are not there."""
-    world = folder / "world"
-    if not world.exists():
-        write_world(world, seed=0, size="full", force=False)
-    artifacts = alignment.make_tables(folder / "seed-0", world)
-    for name in BEFORE_PPO:
-        alignment.train_step(name, folder / "seed-0", artifacts, 0, {})
-    return artifacts
 
 
 def _gamed(artifacts: dict[str, Path], folder: Path) -> Path:

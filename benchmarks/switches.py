@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 
+from benchmarks import standin
 from benchmarks.platform import free_port, until
 
 if TYPE_CHECKING:
@@ -26,32 +27,6 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[1]
 RELEASES = ("policy-v1", "policy-v2")
-SERVER = """
-import json, sys
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    def do_GET(self):
-        self.say({})
-    def do_POST(self):
-        self.rfile.read(int(self.headers["Content-Length"]))
-        self.say({"choices": [{"message": {"role": "assistant", "content": "Yes."}}]})
-    def say(self, value):
-        text = json.dumps(value).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(text)))
-        self.end_headers()
-        self.wfile.write(text)
-    def log_message(self, *_):
-        pass
-
-class Server(ThreadingHTTPServer):
-    request_queue_size = 128
-
-Server(("127.0.0.1", int(sys.argv[2])), Handler).serve_forever()
-"""
 
 
 @dataclass
@@ -107,14 +82,13 @@ def served(place: Path, *, clients: int, pause_seconds: float = 0.0) -> Iterator
 def _gateway(place: Path) -> Served:
     releases, port = place / "served", free_port()
     place.mkdir(exist_ok=True)
-    (place / "server.py").write_text(SERVER)
     for name in RELEASES:
         (releases / name / "model").mkdir(parents=True, exist_ok=True)
         (releases / name / "release.json").write_text("{}")
         (releases / name / "canaries.json").write_text(json.dumps([[{"role": "user", "content": "Hi"}]]))
     environment = os.environ | {
         "PLUMBLINE_RELEASES": str(releases),
-        "PLUMBLINE_MODEL_SERVER": json.dumps([sys.executable, str(place / "server.py"), "{model}", "{port}"]),
+        "PLUMBLINE_MODEL_SERVER": json.dumps([sys.executable, standin.__file__, "{model}", "{port}"]),
         "PYTHONPATH": str(ROOT),
     }
     command = [sys.executable, "-m", "serving", "--port", str(port), "--state", str(place / "gateway")]

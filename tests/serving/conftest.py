@@ -15,62 +15,12 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
+from benchmarks import standin
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 ROOT = Path(__file__).resolve().parents[2]
-
-SERVER = '''
-"""Answers like an OpenAI-compatible server. Its folder's `behaviour` says how: ok, silent, broken or never."""
-import json, sys, time, threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
-
-model, port = sys.argv[1], int(sys.argv[2])
-behaviour = (Path(model) / "behaviour").read_text()
-if behaviour == "broken":
-    sys.exit("no such weights")
-(Path(model) / "pid").write_text(str(__import__("os").getpid()))
-
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def do_GET(self):
-        self._say({})
-
-    def do_POST(self):
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        time.sleep(0.05)
-        text = "" if behaviour == "silent" else f"I am {Path(model).parent.name}"
-        if body.get("stream"):
-            self.send_response(200)
-            self.send_header("Content-Type", "text/event-stream")
-            self.send_header("Connection", "close")
-            self.end_headers()
-            for word in text.split():
-                self.wfile.write(f"data: {json.dumps({'choices': [{'delta': {'content': word}}]})}\\n\\n".encode())
-                self.wfile.flush()
-                time.sleep(0.05)
-            self.close_connection = True
-            return
-        self._say({"id": "1", "model": body["model"], "choices": [{"message": {"role": "assistant", "content": text}}]})
-
-    def _say(self, value):
-        text = json.dumps(value).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(text)))
-        self.end_headers()
-        self.wfile.write(text)
-
-    def log_message(self, *_):
-        pass
-
-class Server(ThreadingHTTPServer):
-    request_queue_size = 128
-
-Server(("127.0.0.1", port), Handler).serve_forever()
-'''
 
 
 @dataclass
@@ -120,8 +70,6 @@ class Running:
 @pytest.fixture
 def gateway(tmp_path: Path) -> Iterator[Callable[..., Running]]:
     started: list[Running] = []
-    script = tmp_path / "server.py"
-    script.write_text(SERVER)
 
     def start(**variables: str) -> Running:
         with socket.socket() as probe:
@@ -131,7 +79,7 @@ def gateway(tmp_path: Path) -> Iterator[Callable[..., Running]]:
         releases.mkdir()
         environment = os.environ | {
             "PLUMBLINE_RELEASES": str(releases),
-            "PLUMBLINE_MODEL_SERVER": json.dumps([sys.executable, str(script), "{model}", "{port}"]),
+            "PLUMBLINE_MODEL_SERVER": json.dumps([sys.executable, standin.__file__, "{model}", "{port}"]),
             "PYTHONPATH": str(ROOT),
         }
         command = [sys.executable, "-m", "serving", "--port", str(port), "--state", str(state)]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import socket
 import types
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -19,6 +21,26 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from components.context import Context
+
+
+@pytest.fixture
+def two_processes() -> Callable[..., list[int | None]]:
+    """Forks `work(*arguments, rank, port)` for ranks 0 and 1, which may meet at the port; their exit codes."""
+
+    def run(work: Callable[..., None], *arguments: Any) -> list[int | None]:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        fork = multiprocessing.get_context("fork")
+        processes = [fork.Process(target=work, args=(*arguments, rank, port)) for rank in (0, 1)]
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join(600)
+        return [process.exitcode for process in processes]
+
+    return run
+
 
 TOYS = (
     Step("start", writes=("ground",), reusable=False),

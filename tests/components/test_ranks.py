@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import multiprocessing
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -35,22 +33,18 @@ def spreading(toys: Toys) -> Toys:
     return toys
 
 
-def _together(toys: Toys, work: Callable[[Any], None] | None, **options: bool) -> list[int | None]:
-    """Run `brew` as two processes; their exit codes."""
-    toys.before_brewing = work
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    fork = multiprocessing.get_context("fork")
-    processes = [fork.Process(target=_as_rank, args=(toys, rank, port, options)) for rank in (0, 1)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(120)
-    return [process.exitcode for process in processes]
+@pytest.fixture
+def together(two_processes: Callable[..., list[int | None]]) -> Callable[..., list[int | None]]:
+    """Runs `brew` as two processes; their exit codes."""
+
+    def run(toys: Toys, work: Callable[[Any], None] | None, **options: bool) -> list[int | None]:
+        toys.before_brewing = work
+        return two_processes(_as_rank, toys, options)
+
+    return run
 
 
-def _as_rank(toys: Toys, rank: int, port: int, options: dict[str, bool]) -> None:
+def _as_rank(toys: Toys, options: dict[str, bool], rank: int, port: int) -> None:
     place = {
         "RANK": rank,
         "WORLD_SIZE": 2,
@@ -89,9 +83,11 @@ def _gather(context: Any) -> None:
     context.progress(1, 1, f"from {context.rank}")
 
 
-def test_all_work_on_the_same_and_rank_0_alone_publishes(spreading: Toys, capfd: pytest.CaptureFixture[str]) -> None:
+def test_all_work_on_the_same_and_rank_0_alone_publishes(
+    spreading: Toys, capfd: pytest.CaptureFixture[str], together: Callable[..., list[int | None]]
+) -> None:
     """10 from rank 0 and 100 from rank 1 are 110 for both."""
-    codes = _together(spreading, _gather)
+    codes = together(spreading, _gather)
 
     assert codes == [0, 0]
     first, second = _seen(spreading)
@@ -106,42 +102,42 @@ def test_all_work_on_the_same_and_rank_0_alone_publishes(spreading: Toys, capfd:
     assert not list((spreading.folder / "scratch" / "brew").glob("*")), "nothing is left of either"
 
 
-def test_where_a_finished_run_stands_in_nobody_works(spreading: Toys) -> None:
-    assert _together(spreading, None) == [0, 0]
+def test_where_a_finished_run_stands_in_nobody_works(spreading: Toys, together: Callable[..., list[int | None]]) -> None:
+    assert together(spreading, None) == [0, 0]
 
     def never(_: object) -> None:
         os._exit(99)
 
-    assert _together(spreading, never) == [0, 0]
+    assert together(spreading, never) == [0, 0]
 
 
-def test_what_only_one_rank_could_do_is_not_published(spreading: Toys) -> None:
+def test_what_only_one_rank_could_do_is_not_published(spreading: Toys, together: Callable[..., list[int | None]]) -> None:
     """Rank 1 is killed in the middle: rank 0 loses it, and says to try again."""
 
     def half(context: Any) -> None:
         if context.rank:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    assert _together(spreading, half) == [75, -signal.SIGKILL]
+    assert together(spreading, half) == [75, -signal.SIGKILL]
 
     lineage = spreading.lineage()
     assert lineage.step_run("run-1", "brew") is None
     runs = lineage.client.search_runs([lineage.experiment], "tags.`plumbline.step` = 'brew'")
     assert [run.info.status for run in runs] == ["FAILED"]
-    assert _together(spreading, None) == [0, 0]
+    assert together(spreading, None) == [0, 0]
 
 
-def test_a_step_that_does_not_spread_is_done_by_one(spreading: Toys) -> None:
+def test_a_step_that_does_not_spread_is_done_by_one(spreading: Toys, together: Callable[..., list[int | None]]) -> None:
     STEPS["brew"] = dataclasses.replace(STEPS["brew"], spreads=False)
 
     def alone(context: Any) -> None:
         (Path.cwd() / f"seen-{context.ranks}-{os.environ['RANK']}.json").write_text("{}")
 
-    assert _together(spreading, alone) == [0, 0]
+    assert together(spreading, alone) == [0, 0]
     assert [path.name for path in spreading.folder.glob("seen-*")] == ["seen-1-0.json"]
 
 
-def test_another_machine_fetches_its_inputs_and_checks_them(spreading: Toys) -> None:
+def test_another_machine_fetches_its_inputs_and_checks_them(spreading: Toys, together: Callable[..., list[int | None]]) -> None:
     """Rank 1 as if on a machine of its own: the artifact comes by MLflow, not by the path that rank 0 has."""
 
     def told(context: Any) -> None:
@@ -152,7 +148,7 @@ def test_another_machine_fetches_its_inputs_and_checks_them(spreading: Toys) -> 
     original = ranks.here
     ranks.here = lambda: dataclasses.replace(original(), node=original().rank, local=0)
     try:
-        assert _together(spreading, told) == [0, 0]
+        assert together(spreading, told) == [0, 0]
     finally:
         ranks.here = original
     first, second = _seen(spreading)

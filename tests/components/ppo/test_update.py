@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-import multiprocessing
 import shutil
-import socket
 
 import pytest
 import torch
@@ -117,22 +115,13 @@ def _work(inputs, folder, rank, port):
     (folder / f"series-{rank}.json").write_text(json.dumps(context.series))
 
 
-def test_two_processes_take_the_steps_of_one(tiny_models, prompts, tmp_path):
+def test_two_processes_take_the_steps_of_one(tiny_models, prompts, tmp_path, two_processes):
     inputs = tiny_models | {"prompts": prompts}
     alone = _context(inputs, tmp_path / "alone")
     step.run(alone)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    codes = two_processes(_work, inputs, tmp_path)
 
-    fork = multiprocessing.get_context("fork")
-    processes = [fork.Process(target=_work, args=(inputs, tmp_path, rank, port)) for rank in (0, 1)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(300)
-
-    assert [process.exitcode for process in processes] == [0, 0]
+    assert codes == [0, 0]
     for rank in (0, 1):
         series = json.loads((tmp_path / f"series-{rank}.json").read_text())
         assert len(series) == len(alone.series)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import shutil
-import socket
 
 import pytest
 import torch
@@ -339,7 +337,7 @@ def test_it_is_compared_with_the_active_version_on_the_same_pairs(inputs, tmp_pa
     )
 
 
-def _work(inputs, folder, rank, port, settings):
+def _work(inputs, folder, settings, rank, port):
     """One of two processes."""
     torch.set_num_threads(1)
     distributed.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
@@ -350,23 +348,14 @@ def _work(inputs, folder, rank, port, settings):
 
 
 @pytest.mark.parametrize("settings", [{}, {"heads": 3, "ties": "rao_kupper", "centring": 0.3, "strength_margin": 0.4}])
-def test_two_processes_take_the_steps_of_one(inputs, tmp_path, settings):
+def test_two_processes_take_the_steps_of_one(inputs, tmp_path, settings, two_processes):
     """8 pairs in batches of 3, so one process has twice the pairs of the other, and the last batch of an epoch has 2."""
     settings = {"batch_pairs": 3, "epochs": 2} | settings
     alone = _context(inputs, tmp_path / "alone", **settings)
     step.run(alone)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    codes = two_processes(_work, inputs, tmp_path, settings)
 
-    fork = multiprocessing.get_context("fork")
-    processes = [fork.Process(target=_work, args=(inputs, tmp_path, rank, port, settings)) for rank in (0, 1)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(300)
-
-    assert [process.exitcode for process in processes] == [0, 0]
+    assert codes == [0, 0]
     assert len(alone.series) == 9, "3 of the judge, 6 of the reward model"
     for rank in (0, 1):
         told = json.loads((tmp_path / f"told-{rank}.json").read_text())

@@ -1,9 +1,7 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
-import socket
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +21,7 @@ from components.sft import step
 from components.sft.config import Settings
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 TEXTS = [f"<|user|>\nWhat is {n}?<|end|>\n<|assistant|>\nIt is {n}.<|end|>\n" for n in range(40)]
@@ -171,7 +170,9 @@ UNEVEN = {"epochs": 3.0, "batch_size": 3}
 """Of 20 demonstrations: the last batch of an epoch has 2."""
 
 
-def test_two_processes_take_the_steps_of_one(inputs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_processes_take_the_steps_of_one(
+    inputs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, two_processes: Callable[..., list[int | None]]
+) -> None:
     """Every update's loss agrees to a part in a thousand, though one process has twice the rows of the other."""
     arguments, collated = trainer.arguments, trainer._collated
     monkeypatch.setattr(trainer, "arguments", lambda *given, **more: arguments(*given, **more) | {"logging_steps": 1})
@@ -184,18 +185,9 @@ def test_two_processes_take_the_steps_of_one(inputs: dict[str, Path], tmp_path: 
 
     monkeypatch.setattr(trainer, "_collated", counted)
     alone = _run(inputs, tmp_path / "alone", **UNEVEN)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    codes = two_processes(_work, inputs, tmp_path)
 
-    fork = multiprocessing.get_context("fork")
-    processes = [fork.Process(target=_work, args=(inputs, tmp_path, rank, port)) for rank in (0, 1)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(600)
-
-    assert [process.exitcode for process in processes] == [0, 0]
+    assert codes == [0, 0]
     assert len(alone.series) == 20
     assert [(tmp_path / f"rows-{rank}").read_text()[:7] for rank in (0, 1)] == ["2222221", "1111111"]
     for rank in (0, 1):

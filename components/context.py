@@ -98,8 +98,6 @@ class Release:
     """A released policy, with the artifact of its pipeline run that is looked back at."""
 
     version: str
-    digest: str
-    """sha256:... of the policy's folder."""
     artifact_digest: str
     path: Path | None
     """The artifact on disk, checked; None where it can't be had."""

@@ -83,7 +83,7 @@ def releases(lineage: Lineage, artifact: str, *, but: str) -> list[Release]:
 
 
 def _release(lineage: Lineage, policy: Published, item: Published | None, artifact: str) -> Release:
-    named = Release(lineage.version(policy), policy.digest, item.digest if item else "", None)
+    named = Release(lineage.version(policy), item.digest if item else "", None)
     if item is None:
         return replace(named, problem=f"its {artifact} was withdrawn")
     try:

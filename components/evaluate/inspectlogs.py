@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ def _samples(suite: Suite, model: str, found: Found, place: int, settings: Setti
     """One for each answer to an item; its scores are means over the item's answers."""
     item = found.items[place]
     marks = {name: float(values[place].mean()) for name, values in found.scores.items()}
-    scores = {name: {"value": round(mark, 6)} for name, mark in marks.items() if mark == mark}  # noqa: PLR0124  (a NaN)
+    scores = {name: {"value": round(mark, 6)} for name, mark in marks.items() if not math.isnan(mark)}
     asked = [{"role": message["role"], "content": message["content"]} for message in item.messages]
     for draw, answer in enumerate(found.answers[place]):
         said = {"role": "assistant", "content": _kept(item, answer, settings), "source": "generate"}

@@ -47,7 +47,7 @@ class Kept:
             self._gone[self.process.pid] = time.monotonic()
         else:
             _end(left_by(self.process.pid))
-        print(f"{self.name} ended ({self.process.returncode}); it is started again.", flush=True)  # noqa: T201
+        print(f"{self.name} ended ({self.process.returncode}); it is started again.", flush=True)  # noqa: T201  (a command line)
         try:
             self._begin()
         except TryAgain:

@@ -227,7 +227,7 @@ def test_an_evaluation_is_shown_after_the_releases_before_it(inputs: dict[str, P
     """The first release's own artifact is what the second one looks back at."""
     first, second = _context(inputs, tmp_path / "first"), _context(inputs, tmp_path / "second")
     step.run(first)
-    second.releases = [Release("1", "sha256:p", "sha256:e", first.output("evaluation"))]
+    second.releases = [Release("1", "sha256:e", first.output("evaluation"))]
 
     step.run(second)
 

@@ -41,7 +41,7 @@ def _released(folder: Path, version: str, report: object) -> Release:
     path = folder / version
     path.mkdir()
     (path / "report.json").write_text(json.dumps(report))
-    return Release(version, f"sha256:p{version}", f"sha256:e{version}", path)
+    return Release(version, f"sha256:e{version}", path)
 
 
 def test_releases_that_were_asked_the_same_are_lined_up_before_the_candidate(tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ def test_reports_that_are_old_broken_or_gone_are_named(tmp_path: Path) -> None:
         del each["asked"]
     broken = _released(tmp_path, "2", {})
     (tmp_path / "2" / "report.json").write_text("{")
-    gone = Release("3", "sha256:p3", "", None, "its evaluation was withdrawn")
+    gone = Release("3", "", None, "its evaluation was withdrawn")
     other = _released(tmp_path, "4", ["not", "a", "report"])
 
     found = trend.over_releases(_report(0.5), [_released(tmp_path, "1", old), broken, gone, other])

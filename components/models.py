@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt", ".h5", ".msgpack")
 BASE_NAME = "base_model"
 """What an adapter's config calls its base, whatever folder that lies in, so that equal adapters have equal bytes."""
+PARAMETERS_OF_A_THREAD = 500_000
 
 Dialogue = list[dict[str, str]]
 """Messages: `{"role": ..., "content": ...}`."""
@@ -46,13 +47,12 @@ def device() -> torch.device:
 
 
 def share_out(model: nn.Module) -> None:
-    """As many threads as the model has millions of parameters, one at least, where OMP_NUM_THREADS does not say how many.
+    """A thread for every half million parameters, one at least, where OMP_NUM_THREADS does not say how many.
 
-    The operations of a tiny model are too short to be shared: on two virtual processors a second thread gained a tenth at best,
-    and where the host was busy the two took twice as long, each waiting for the other.
+    The operations of a tiny model are too short to be shared among many: they would wait for each other.
     """
     if "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(max(1, min(torch.get_num_threads(), round(parameter_count(model) / 1e6))))
+        torch.set_num_threads(max(1, min(torch.get_num_threads(), round(parameter_count(model) / PARAMETERS_OF_A_THREAD))))
 
 
 def dtype(on: torch.device) -> torch.dtype:

@@ -74,7 +74,7 @@ def pack(texts: Sequence[Sequence[int]], *, context_tokens: int, end: int, pad: 
 
 def mean_loss(model: Any, rows: Tensor, *, pad: int) -> Tensor:
     """Cross-entropy per next token in nats, averaged over tokens that are not padding."""
-    logits = model(input_ids=rows, attention_mask=rows != pad).logits
+    logits = model(input_ids=rows, attention_mask=rows != pad, use_cache=False).logits
     targets = functional.pad(rows[:, 1:], (0, 1), value=pad)  # shifted, so that the far larger logits need no copy
     targets = targets.masked_fill(targets == pad, IGNORED)
     return functional.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), ignore_index=IGNORED)

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 
 from components import models, rewardmodel
-from components.errors import ModelRefused
 from components.rewardmodel import Answered, Card, ScoreHead
 from components.sequences import answer_logits
 
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from peft import PeftModel
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedTokenizerBase
 
     from components.ppo.config import Settings
     from components.ppo.rollout import Rollout
@@ -101,7 +100,7 @@ def load(inputs: Mapping[str, Path], *, base_digest: str, settings: Settings) ->
     for card in cards.values():
         card.require(base_digest=base_digest, tokenizer_digest=rewardmodel.tokenizer_digest(tokenizer))
     base = models.load_base(inputs["base_model"], as_type=models.precision(settings.precision))
-    _require_vocabulary(tokenizer, base)
+    models.require_vocabulary(base, tokenizer)
     model = models.load_adapter(base, inputs["sft_adapter"], name=REFERENCE)
     scorers = {}
     for name, card in cards.items():
@@ -113,21 +112,6 @@ def load(inputs: Mapping[str, Path], *, base_digest: str, settings: Settings) ->
     value_head = ValueHead(width, settings.value_hidden).to(base.device)
     context_tokens = int(base.config.max_position_embeddings)
     return Actors(model.eval(), tokenizer, scorers[REWARD], scorers[JUDGE], value_head, context_tokens)
-
-
-def _require_vocabulary(tokenizer: PreTrainedTokenizerBase, base: PreTrainedModel) -> None:
-    """See that the base model knows every token of its tokenizer.
-
-    Raises:
-        ModelRefused: It does not.
-    """
-    known, largest = base.get_input_embeddings().num_embeddings, max(tokenizer.get_vocab().values())
-    if largest >= known:
-        message = (
-            f"The tokenizer has token ids up to {largest}, the base model knows {known} (ids up to {known - 1}). "
-            "Give the tokenizer that the model was trained with, or resize the model's embeddings."
-        )
-        raise ModelRefused(message)
 
 
 def response_logits(model: PeftModel, rollout: Rollout) -> Tensor:

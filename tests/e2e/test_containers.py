@@ -27,11 +27,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[2]
 USER = 10001
 IMAGES = ("pipeline-data", "pipeline-train", "pipeline-serve", "airflow")
-WHEELS = Path("/opt/wheels")
-"""Where a machine without the public index of CPU builds keeps PyTorch."""
-COMPARED = ("validate", "base", "sft", "reward", "ppo")
-"""Steps whose bytes are compared. `document` reads evidence, which names runs and times; the report of `evaluate` named the
-pipeline run when it was last compared, which it no longer does, but it has not been compared with a container since."""
+COMPARED = ("validate", "base", "sft", "reward", "ppo", "evaluate")
+"""Steps whose bytes are compared. `document` reads evidence, which names runs and times."""
 
 pytestmark = [
     pytest.mark.docker,
@@ -77,10 +74,11 @@ def images(engine: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[di
 
 
 def _wheels() -> http.server.ThreadingHTTPServer | None:
-    """A build has no folder of this machine, but it has its network."""
-    if not WHEELS.is_dir():
+    """A folder with PyTorch, where pip finds it in one: a build has no folder of this machine, but it has its network."""
+    folder = os.environ.get("PIP_FIND_LINKS", "")
+    if not folder or not Path(folder).is_dir():
         return None
-    handler = partial(http.server.SimpleHTTPRequestHandler, directory=str(WHEELS))
+    handler = partial(http.server.SimpleHTTPRequestHandler, directory=folder)
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     return server

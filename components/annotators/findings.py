@@ -72,16 +72,20 @@ def copied(alike: Alike, names: Sequence[str], *, rate: float) -> list[Proposal]
 
 
 def proposals(checks: Mapping[str, Check], found: Accuracy, *, rate: float) -> list[Proposal]:
-    """Whom the checks name, one proposal a person, over all checks together."""
-    limit = threshold(np.concatenate([check.p for check in checks.values()]), rate=rate)
-    if limit == 0.0:
-        return []
+    """Whom the checks name, one proposal a person.
+
+    A person is one test, however many checks there are: the smallest of the p-values times how many were taken of him (Bonferroni).
+    The rate is then of people. Over single checks it would not be: somebody who fails five would buy others a higher limit.
+    """
+    p = np.stack([check.p for check in checks.values()])
+    taken = (~np.isnan(p)).sum(axis=0)
+    smallest = np.where(taken > 0, np.nan_to_num(p, nan=1.0).min(axis=0) * taken, np.nan)
+    limit = threshold(smallest, rate=rate)
+    named = np.flatnonzero(smallest <= limit) if limit else []
     made = []
-    people = len(found.value)
-    for who in range(people):
-        hits = [check for check in checks.values() if check.p[who] <= limit]
-        if hits:
-            made.append(_proposal(who, hits, found, limit))
+    for who in map(int, named):
+        hits = [check for check in checks.values() if check.p[who] * taken[who] <= limit]
+        made.append(_proposal(who, hits, found, limit / taken[who]))
     return made
 
 

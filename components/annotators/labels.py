@@ -34,6 +34,9 @@ class Labels:
 
     ids: list[str]
     """(L,) comparison ids."""
+    repeats: list[str]
+    """Comparison ids of labels that somebody gave to a pair once more. `validate` keeps them only where they say the same; nobody
+    agrees with others, or is right, twice by it, so they stand in no other field."""
     pair: NDArray[np.int32]
     """(L,) row of the pair."""
     annotator: NDArray[np.int32]
@@ -92,6 +95,9 @@ class _Numbers:
 @dataclass
 class _Columns:
     ids: list[str] = field(default_factory=list)
+    repeats: list[str] = field(default_factory=list)
+    given: set[tuple[int, int]] = field(default_factory=set)
+    """Pair and annotator of every label so far."""
     rows: list[tuple[int, int, int, bool, int, float, float, int]] = field(default_factory=list)
     seen: dict[tuple[str, str, str], int] = field(default_factory=dict)
     """Pairs by their texts: a million digests take longer than a million look-ups."""
@@ -142,11 +148,17 @@ def _add(columns: _Columns, row: Mapping[str, Any], opinions: Mapping[str, bool]
         pair = columns.seen[prompt, first, second] = len(columns.seen)
         columns.pairs[records.pair_id(prompt, responses)] = pair
         _describe(columns, prompt, (first, second), has_opinion=opinions[prompt])
+    who = NOBODY if row["annotator"] is None else columns.annotators.of(row["annotator"])
+    if (pair, who) in columns.given:
+        columns.repeats.append(row["id"])
+        return
+    if who != NOBODY:
+        columns.given.add((pair, who))
     at = row.get("labelled_at")
     columns.rows.append(
         (
             pair,
-            NOBODY if row["annotator"] is None else columns.annotators.of(row["annotator"]),
+            who,
             CHOICES[row["label"]],
             responses[0] != first,
             row.get("strength") or 0,
@@ -184,6 +196,7 @@ def _labels(columns: _Columns, known: NDArray[np.float64]) -> Labels:
     )
     return Labels(
         ids=columns.ids,
+        repeats=columns.repeats,
         pair=np.array(pair, dtype=np.int32),
         annotator=np.array(annotator, dtype=np.int32),
         choice=np.array(choice, dtype=np.int8),

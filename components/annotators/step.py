@@ -120,7 +120,8 @@ def _people(context: Context[Settings]) -> dict[str, records.Annotator]:
 
 def _write_weights(folder: Path, labels: Labels, found: Audit) -> None:
     with (folder / "weights.jsonl").open("w", encoding="utf-8", newline="\n") as file:
-        for name, weight in zip(labels.ids, found.weights.tolist(), strict=True):
+        repeats = dict.fromkeys(labels.repeats, 0.0)
+        for name, weight in (dict(zip(labels.ids, found.weights.tolist(), strict=True)) | repeats).items():
             file.write(f'{{"comparison": {json.dumps(name, ensure_ascii=False)}, "weight": {weight:.4f}}}\n')
     with (folder / "posteriors.jsonl").open("w", encoding="utf-8", newline="\n") as file:
         for name, chance in zip(labels.pairs, found.posterior.tolist(), strict=True):
@@ -130,6 +131,7 @@ def _write_weights(folder: Path, labels: Labels, found: Audit) -> None:
 def _measure(context: Context[Settings], labels: Labels, found: Audit, decisions: dict[str, records.Decision]) -> None:
     total = len(labels.ids)
     context.measure("labels", total, unit="labels")
+    context.measure("repeats", len(labels.repeats), unit="labels")
     context.measure("pairs", len(labels.pairs), unit="pairs")
     context.measure("annotators", len(labels.annotators), unit="annotators")
     agreed = alpha(labels.pair, labels.chosen, draws=context.config.bootstrap, seed=context.seed)

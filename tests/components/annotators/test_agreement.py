@@ -65,3 +65,22 @@ def test_few_pairs_with_two_labels_give_no_alpha():
     unit, value = _rows(KRIPPENDORFF_2011[:9])
 
     assert alpha(unit, value, classes=5) is None
+
+
+def test_who_repeats_himself_agrees_with_nobody(world):
+    """Two people throw coins, one of them gives every label three times."""
+    made = world(600)
+    made.label("ann-a", accuracy=0.5)
+    thrown = len(made.rows)
+    made.label("ann-b", accuracy=0.5)
+    for copy in (2, 3):
+        made.rows += [row | {"id": f"{row['id']} {copy}"} for row in made.rows[:thrown]]
+
+    labels = made.read()
+
+    assert (len(labels.ids), len(labels.repeats)) == (1200, 1200)
+    found = alpha(labels.pair, labels.chosen)
+    assert found.low < 0 < found.high
+    made.rows = [row for row in made.rows if row["annotator"] == "ann-a"]
+    alone = made.read()
+    assert alpha(alone.pair, alone.chosen) is None, "nobody else labelled"

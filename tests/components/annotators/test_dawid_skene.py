@@ -101,13 +101,13 @@ def test_bradley_terry_knows_a_pair_from_other_pairs_of_the_same_answers(tmp_pat
 
     rows = []
     for copy in range(30):
-        for better, worse, who in (("aa", "bb", "x"), ("bb", "cc", "y"), ("aa", "bb", "z"), ("bb", "cc", "z")):
-            rows.append({"id": f"{copy}{better}{who}", "responses": [better, worse], "label": "first", "annotator": who})
+        for better, worse in (("aa", "bb"), ("bb", "cc")):
+            rows.append({"id": f"{copy}{better}", "responses": [better, worse], "label": "first", "annotator": f"x{copy}"})
     rows.append({"id": "odd", "responses": ["cc", "aa"], "label": "first", "annotator": "new"})
     path = tmp_path / "comparisons.jsonl"
     path.write_text("".join(json.dumps({"prompt_id": "p"} | row) + "\n" for row in rows))
     labels = read(path, opinions={"p": False}, golden=[])
 
-    found = bradley_terry.preferences(labels, is_used=np.ones(len(rows), bool), prior_labels=8)
+    found = bradley_terry.preferences(labels, is_used=np.ones(len(labels.ids), bool), prior_labels=8)
 
     assert found[labels.pair[-1]] > 0.9, "aa sorts first and is better than cc, through bb"

@@ -54,3 +54,23 @@ def test_few_people_or_labels_say_nothing(world):
     labels = _labelled(world, 0.5, people=4)
 
     assert tastes(labels, np.ones(len(labels.ids), bool), known_only=True) == {}
+
+
+def test_a_term_in_which_few_pairs_differ_is_not_held_back_by_how_many_there_are(world):
+    """A doubt in one answer of 3 of 3,000 pairs costs it 1.5 of log-odds; the other pairs are coin-flips."""
+    made = world(3000)
+    made.answers = [(f"it is {'perhaps' if pair < 3 else 'just'} so", f"it is thus {pair}") for pair in range(3000)]
+    for number in range(40):
+        chosen = [*range(3), *range(3 + 67 * number, 303 + 67 * number)]
+        doubted = 1 / (1 + np.exp(1.5))
+
+        def choose(rng, place, good_first):
+            return "first" if (rng.random() < (doubted if place < 3 else 0.5)) == good_first else "second"
+
+        made.label(f"ann-{number:02d}", pairs=chosen, choose=choose)
+    labels = made.read()
+
+    found = tastes(labels, np.ones(len(labels.ids), bool), known_only=False)["hedging"]
+
+    assert found.low < -1.5 < found.high
+    assert found.value < -1.2

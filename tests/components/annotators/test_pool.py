@@ -8,6 +8,9 @@ import pytest
 from components.annotators.pool import tastes
 
 
+DOUBTED = 1 / (1 + np.exp(1.5))
+
+
 def _labelled(world, length_pull, *, people=30, pairs=400, seed=0):
     """People who are right four times in five, and more often so where that is the longer answer, by `length_pull`."""
     made = world(pairs, seed=seed)
@@ -62,10 +65,9 @@ def test_a_term_in_which_few_pairs_differ_is_not_held_back_by_how_many_there_are
     made.answers = [(f"it is {'perhaps' if pair < 3 else 'just'} so", f"it is thus {pair}") for pair in range(3000)]
     for number in range(40):
         chosen = [*range(3), *range(3 + 67 * number, 303 + 67 * number)]
-        doubted = 1 / (1 + np.exp(1.5))
 
         def choose(rng, place, good_first):
-            return "first" if (rng.random() < (doubted if place < 3 else 0.5)) == good_first else "second"
+            return "first" if (rng.random() < (DOUBTED if place < 3 else 0.5)) == good_first else "second"
 
         made.label(f"ann-{number:02d}", pairs=chosen, choose=choose)
     labels = made.read()

@@ -74,7 +74,7 @@ def copied(alike: Alike, names: Sequence[str], *, rate: float) -> list[Proposal]
 def proposals(checks: Mapping[str, Check], found: Accuracy, *, rate: float) -> list[Proposal]:
     """Whom the checks name, one proposal a person.
 
-    A person is one test, however many checks there are: the smallest of the p-values times how many were taken of him (Bonferroni).
+    A person is one test, however many checks there are: the smallest of the p-values times how many were taken (Bonferroni).
     The rate is then of people. Over single checks it would not be: somebody who fails five would buy others a higher limit.
     """
     p = np.stack([check.p for check in checks.values()])

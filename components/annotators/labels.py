@@ -35,8 +35,8 @@ class Labels:
     ids: list[str]
     """(L,) comparison ids."""
     repeats: list[str]
-    """Comparison ids of labels that somebody gave to a pair once more. `validate` keeps them only where they say the same; nobody
-    agrees with others, or is right, twice by it, so they stand in no other field."""
+    """Comparison ids of labels that somebody gave to a pair once more. `validate` keeps them only where they say the same;
+    nobody agrees with others, or is right, twice by it, so they stand in no other field."""
     pair: NDArray[np.int32]
     """(L,) row of the pair."""
     annotator: NDArray[np.int32]

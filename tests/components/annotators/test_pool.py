@@ -7,7 +7,6 @@ import pytest
 
 from components.annotators.pool import tastes
 
-
 DOUBTED = 1 / (1 + np.exp(1.5))
 
 

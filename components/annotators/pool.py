@@ -30,7 +30,7 @@ TERMS = (*FEATURES, "position")
 SCALE = np.array([0.1, 1.0, 1.0, 1.0, 1.0])
 """Words are counted in tens."""
 RIDGE = 0.1
-"""As if coefficients were drawn with a standard deviation of 3 log-odds. The same for any number of labels, so that it fades."""
+"""As if coefficients were drawn with a standard deviation of 3 log-odds; however many labels there are, so that it fades."""
 STEPS = 25
 Z_95 = 1.959963984540054
 LEAST_LABELS = 50

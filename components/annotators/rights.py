@@ -5,8 +5,9 @@
 
 Erasure, in this order, each part safe to repeat:
 
-1. data/: the person's record goes; their labels lose annotator and session (`unlink`) or go too (`remove`). The folder is
-   pinned anew, and what DVC's cache kept of the files that named them is deleted.
+1. data/: the person's record goes, and what was decided about them; their labels lose annotator and session (`unlink`) or go
+   too (`remove`). Rows of others keep their bytes. All tables are replaced together, or none. The folder is pinned anew, and
+   what DVC's cache kept of the files that named them is deleted.
 2. MLflow: every published artifact that names them is deleted from its run, and the run never stands in for another again.
 3. Reward models and policies that were trained on their labels are found by lineage and tagged; a reward model becomes
    `revoked`, so that PPO refuses it.
@@ -19,7 +20,6 @@ the person's record stays in shown_pools, where it keeps tables of two releases 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import os
 import subprocess
@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components import records
+from components.annotators.traces import Name, digest, files_of, mended, owners
 from components.datapin import folder_md5
 from components.errors import DataRefused, PlumblineError
 from components.lineage import Lineage
@@ -90,20 +91,26 @@ def erase(pseudonym: str, data: Path, *, labels: str, by: str, lineage: Lineage 
         lineage: MLflow; None where there is none.
 
     Raises:
-        DataRefused: Nobody of this name is in the data or in MLflow, or a file that can't be mended names them.
+        DataRefused: Nobody of this name is in the data or in MLflow, or something that can't be mended names them. Nothing
+            has changed then.
     """
-    changed = _mend(data, pseudonym, remove=labels == "remove")
-    holding = list(_holding(lineage, pseudonym)) if lineage else []
-    if not changed and not holding:
-        message = f"Nobody in {data} or in MLflow has the pseudonym {pseudonym!r}. Check it against annotators.jsonl."
-        raise DataRefused(message)
-    left = [path.relative_to(data).as_posix() for path in _files(data) if pseudonym.encode() in path.read_bytes()]
-    if left:
-        message = (
-            f"{', '.join(left)} in {data} still names the person, and is no table that can be mended here. Mend it by hand."
-        )
-        raise DataRefused(message)
-    dropped = _drop_cached(data, pseudonym)
+    _refuse_nameless(pseudonym)
+    people = data / "annotators.jsonl"
+    name = Name(pseudonym, owners(people) if people.is_file() else ())
+    with mended(data, pseudonym, remove=labels == "remove") as tables:
+        holding = list(_holding(lineage, name)) if lineage else []
+        if not tables.changed and not holding:
+            message = f"Nobody in {data} or in MLflow has the pseudonym {pseudonym!r}. Check it against annotators.jsonl."
+            raise DataRefused(message)
+        left = tables.naming(name)
+        if left:
+            message = (
+                f"{', '.join(left)} in {data} would still name the person, where nothing can be mended here. Mend it by hand, "
+                "then erase; nothing was changed."
+            )
+            raise DataRefused(message)
+        tables.put_in_place()
+    dropped = _drop_cached(data, name)
     pin = _pin(data)
     tags = {"plumbline.erased_at": datetime.now(UTC).isoformat(timespec="seconds")}
     models = _revoke(lineage, {item.run for item in holding}, tags) if lineage else []
@@ -111,11 +118,11 @@ def erase(pseudonym: str, data: Path, *, labels: str, by: str, lineage: Lineage 
         assert lineage is not None
         lineage.withdraw(item, at=tags["plumbline.erased_at"])
     report: dict[str, Any] = {
-        "person": hashlib.sha256(pseudonym.encode()).hexdigest(),
+        "person": digest(pseudonym),
         "erased_at": tags["plumbline.erased_at"],
         "by": by,
         "labels": labels,
-        "rows_changed": changed,
+        "rows_changed": tables.changed,
         "cached_files_deleted": dropped,
         "pinned": pin,
         "artifacts_deleted": sorted(f"{item.step}/{item.name} of run {item.run}" for item in holding),
@@ -135,46 +142,16 @@ def _lineage() -> Lineage | None:
     return Lineage(uri, artifacts=os.environ.get("PLUMBLINE_ARTIFACTS"))
 
 
-def _mend(data: Path, pseudonym: str, *, remove: bool) -> dict[str, int]:
-    """Table → rows that changed or went."""
-    changed: dict[str, int] = {}
-    for table in ("annotators", "comparisons", "decisions"):
-        path = data / f"{table}.jsonl"
-        if not path.is_file():
-            continue
-        kept: list[str] = []
-        count = 0
-        for line in path.read_text(encoding="utf-8").splitlines():
-            row = _without(json.loads(line), pseudonym, table, remove=remove) if pseudonym in line else line
-            count += row != line
-            if row is not None:
-                kept.append(row)
-        if count:
-            draft = path.with_suffix(".draft")
-            draft.write_text("".join(line + "\n" for line in kept), encoding="utf-8", newline="\n")
-            draft.replace(path)
-            changed[table] = count
-    return changed
+def _refuse_nameless(pseudonym: str) -> None:
+    if not pseudonym.strip():
+        message = "The pseudonym to erase is empty. Give one of annotators.jsonl."
+        raise DataRefused(message)
 
 
-def _without(row: dict[str, Any], pseudonym: str, table: str, *, remove: bool) -> str | None:
-    """A row that no longer says who; None where it goes."""
-    if table != "comparisons" or remove:
-        return None
-    session = row.get("session")
-    row = row | {"annotator": None, "session": None if session and pseudonym in session else session}
-    text = json.dumps(row, ensure_ascii=False, sort_keys=True)
-    return None if pseudonym in text else text
-
-
-def _files(folder: Path) -> list[Path]:
-    return [path for path in sorted(folder.rglob("*")) if path.is_file()]
-
-
-def _drop_cached(data: Path, pseudonym: str) -> int:
+def _drop_cached(data: Path, name: Name) -> int:
     """Delete what DVC's cache holds of files that name the person; how many files that were."""
     cache = data.resolve().parent / ".dvc" / "cache"
-    named = [path for path in _files(cache) if pseudonym.encode() in path.read_bytes()] if cache.is_dir() else []
+    named = [path for path in files_of(cache) if name.stands_in_file(path)]
     for path in named:
         path.unlink()
     return len(named)
@@ -189,17 +166,17 @@ def _pin(data: Path) -> str:
     return folder_md5(data)
 
 
-def _holding(lineage: Lineage, pseudonym: str) -> Iterator[Published]:
+def _holding(lineage: Lineage, name: Name) -> Iterator[Published]:
     """Published artifacts that name the person."""
     for step, artifacts in HOLDING.items():
         filters = f"tags.`plumbline.step` = '{step}' and attributes.status = 'FINISHED'"
         for run in lineage.client.search_runs([lineage.experiment], filters, max_results=1000):
             if "plumbline.reused_from" in run.data.tags:
                 continue
-            for name, item in lineage.outputs(run).items():
-                if name in artifacts and f"plumbline.withdrawn.{name}" not in run.data.tags:
+            for artifact, item in lineage.outputs(run).items():
+                if artifact in artifacts and f"plumbline.withdrawn.{artifact}" not in run.data.tags:
                     folder = lineage.fetch(item)
-                    if any(pseudonym.encode() in path.read_bytes() for path in _files(folder)):
+                    if any(map(name.stands_in_file, files_of(folder))):
                         yield item
 
 

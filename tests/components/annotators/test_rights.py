@@ -25,7 +25,15 @@ def data(tmp_path, monkeypatch):
 
 
 def _rows(data, table):
-    return [json.loads(line) for line in (data / f"{table}.jsonl").read_text(encoding="utf-8").splitlines()]
+    return [json.loads(line) for line in (data / f"{table}.jsonl").read_bytes().splitlines()]
+
+
+def _save(path, rows):
+    path.write_bytes(b"".join(json.dumps(row, ensure_ascii=False).encode() + b"\n" for row in rows))
+
+
+def _bytes(data):
+    return {path: path.read_bytes() for path in data.rglob("*") if path.is_file()}
 
 
 def _someone(data):
@@ -84,12 +92,99 @@ def test_whoever_is_not_there_is_refused(data):
     )
 
 
-def test_a_file_that_can_not_be_mended_stops_the_erasure_and_is_named(data):
-    name = _someone(data)
-    (data / "notes.txt").write_text(f"{name} was ill in May.")
+def test_an_empty_pseudonym_is_refused(data):
+    before = _bytes(data)
 
-    with pytest.raises(DataRefused, match=r"^notes\.txt in .*data still names the person"):
+    with pytest.raises(DataRefused, match=r"^The pseudonym to erase is empty\. Give one of annotators\.jsonl\.$"):
+        rights.erase("", data, labels="remove", by="Ada", lineage=None)
+
+    assert _bytes(data) == before
+
+
+@pytest.mark.parametrize("file", ["notes.txt", "prompts.jsonl", "comparisons.jsonl"])
+def test_what_can_not_be_mended_stops_the_erasure_before_anything_changes(data, file):
+    name = _someone(data)
+    with (data / file).open("a", encoding="utf-8") as lines:
+        lines.write(f"{name} was ill in May.\n")
+    before = _bytes(data)
+
+    with pytest.raises(DataRefused) as refusal:
         rights.erase(name, data, labels="unlink", by="Ada", lineage=None)
+
+    assert str(refusal.value) == (
+        f"{file} in {data} would still name the person, where nothing can be mended here. Mend it by hand, then erase; nothing "
+        "was changed."
+    )
+    assert _bytes(data) == before
+
+
+ROW = {"label": "first", "prompt_id": "p", "responses": ["a", "b"], "session": "morning"}
+
+
+@pytest.fixture
+def lookalikes(tmp_path, monkeypatch):
+    """People whose pseudonyms begin alike, and texts with other line separators than the line feed."""
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "data"
+    folder.mkdir()
+    people = ("ann-1", "ann-10", "ann-1-b", "x-ann-1", "7")
+    _save(folder / "annotators.jsonl", [{"pseudonym": name, "kind": "human"} for name in people])
+    rows = [ROW | {"id": f"c{at}", "annotator": name} for at, name in enumerate(people)]
+    _save(
+        folder / "comparisons.jsonl", [*rows, ROW | {"id": "c-77", "annotator": None, "responses": ["\u2028\x85\u2029", "7"]}]
+    )
+    _save(folder / "decisions.jsonl", [{"annotator": name, "decision": "keep", "by": "Bo"} for name in people])
+    return folder
+
+
+@pytest.mark.parametrize("labels", ["unlink", "remove"])
+@pytest.mark.parametrize("name", ["ann-1", "ann-10", "ann-1-b", "x-ann-1"])
+def test_rows_of_others_keep_their_bytes(lookalikes, name, labels):
+    before = {path: path.read_bytes().split(b"\n") for path in lookalikes.iterdir()}
+
+    report = rights.erase(name, lookalikes, labels=labels, by="Ada", lineage=None)
+
+    assert report["rows_changed"] == {"annotators": 1, "comparisons": 1, "decisions": 1}
+    for path, lines in before.items():
+        own = [line for line in lines if f'"{name}"'.encode() in line]
+        after = path.read_bytes().split(b"\n")
+        assert len(own) == 1
+        assert [line for line in after if line in lines] == [line for line in lines if line not in own]
+        assert len(after) == len(lines) - (labels == "remove" or path.stem != "comparisons")
+
+
+def test_a_short_pseudonym_is_erased_though_texts_hold_its_characters(lookalikes):
+    report = rights.erase("7", lookalikes, labels="unlink", by="Ada", lineage=None)
+
+    assert report["rows_changed"] == {"annotators": 1, "comparisons": 1, "decisions": 1}
+    assert [row["id"] for row in _rows(lookalikes, "comparisons") if row["annotator"] is None] == ["c4", "c-77"]
+
+
+def test_a_line_that_is_no_row_stays_as_it_is(lookalikes):
+    odd = b'not JSON\n\xff\n[1]\n{"annotator": ["ann-x"], "id": "\\ud800"}\n'
+    path = lookalikes / "comparisons.jsonl"
+    path.write_bytes(odd + path.read_bytes())
+
+    rights.erase("ann-10", lookalikes, labels="unlink", by="Ada", lineage=None)
+
+    assert path.read_bytes().startswith(odd)
+
+
+def test_half_a_character_stays_what_it_is(lookalikes):
+    path = lookalikes / "comparisons.jsonl"
+    path.write_bytes(b'{"annotator": "ann-10", "id": "\\ud800"}\n')
+
+    rights.erase("ann-10", lookalikes, labels="unlink", by="Ada", lineage=None)
+
+    assert path.read_bytes() == b'{"annotator": null, "id": "\\ud800", "session": null}\n'
+
+
+def test_no_draft_is_left_behind(lookalikes):
+    before = sorted(lookalikes.iterdir())
+
+    rights.erase("ann-1", lookalikes, labels="unlink", by="Ada", lineage=None)
+
+    assert sorted(lookalikes.iterdir()) == before
 
 
 def test_retention_names_whose_time_is_over(data):

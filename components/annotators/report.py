@@ -15,15 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from components.annotators import disclosure
+from components.annotators import disclosure, tables
 from components.annotators.accuracy import wilson
 from components.annotators.agreement import alpha
 from components.annotators.findings import KINDS
 from components.annotators.pool import tastes
-from components.records import is_special
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
@@ -94,20 +93,21 @@ def public(
         target: Attribute → value → its share in the declared target population; empty where none was declared.
     """
     pool = [people[name] for name in labels.annotators if name in people]
+    shown = tables.shown(pool, settings)
     every = np.ones(len(labels.ids), bool)
     return {
         "exclusions": _exclusions(found, settings),
-        "agreement": _agreement(labels, people, settings, seed),
+        "agreement": _agreement(labels, groups(labels, people, shown), settings, seed),
         "reliability": _reliability(found),
         "bias": {
             "on_all_pairs": _tastes(labels, every, known_only=False),
             "on_known_pairs": _tastes(labels, every, known_only=True),
-            "by_group": _tastes_by_group(labels, people, settings),
+            "by_group": _tastes_by_group(labels, groups(labels, people, shown)),
         },
-        "pool": (shown := _pool(pool, settings)),
-        "representativeness": _representativeness(shown["margins"], target),
+        "pool": _pool(pool, shown, settings),
+        "representativeness": _representativeness(tables.below(shown, tables.POOL), len(pool), target),
         "target_population": "declared in target_population.json of the data version" if target else "",
-        "work": _work(pool, settings),
+        "work": {name: tables.as_shown(table) for name, table in tables.below(shown, tables.WORK).items()},
         "labels_by": {
             "guideline": _counted(labels.guideline, labels.guidelines),
             "annotators_per_pair": _sizes(labels),
@@ -163,7 +163,7 @@ def _exclusions(found: Audit, settings: Settings) -> dict[str, Any]:
     }
 
 
-def _agreement(labels: Labels, people: Mapping[str, Annotator], settings: Settings, seed: int) -> dict[str, Any]:
+def _agreement(labels: Labels, members: Mapping[str, NDArray[np.bool_]], settings: Settings, seed: int) -> dict[str, Any]:
     every = np.ones(len(labels.ids), bool)
     parts: dict[str, dict[str, Any]] = {"overall": {"all labels": _alpha(labels, every, settings, seed)}}
     parts["by_guideline"] = {
@@ -175,8 +175,8 @@ def _agreement(labels: Labels, people: Mapping[str, Annotator], settings: Settin
         made = alpha(labels.pair[rows], turned.astype(np.int8), draws=settings.bootstrap, seed=seed)
         parts["by_criterion"][name] = asdict(made) if made else None
     parts["by_group"] = {
-        group: _alpha(labels, members[labels.annotator] & labels.has_annotator, settings, seed)
-        for group, members in groups(labels, people, settings).items()
+        group: _alpha(labels, of_group[labels.annotator] & labels.has_annotator, settings, seed)
+        for group, of_group in members.items()
     }
     shown = {part: {name: _rounded(value) for name, value in table.items()} for part, table in parts.items()}
     shown["by_group"] = {name: _coarse(value) for name, value in shown["by_group"].items()}
@@ -188,30 +188,23 @@ def _alpha(labels: Labels, rows: NDArray[np.bool_], settings: Settings, seed: in
     return asdict(made) if made else None
 
 
-def groups(labels: Labels, people: Mapping[str, Annotator], settings: Settings) -> dict[str, NDArray[np.bool_]]:
-    """`ATTRIBUTE: VALUE` → (J,) who belongs to it, for groups that may be shown."""
+def groups(
+    labels: Labels, people: Mapping[str, Annotator], shown: Mapping[str, disclosure.Margin]
+) -> dict[str, NDArray[np.bool_]]:
+    """`ATTRIBUTE: VALUE` → (J,) who belongs to it, for groups whose cell is shown."""
     found = {}
-    for attribute in _attributes(people.values()):
-        k = settings.smallest_crossing if is_special(attribute) else settings.smallest_cell
-        values = np.array([_value(people.get(name), attribute) for name in labels.annotators])
-        shown = disclosure.margin(Counter(values.tolist()), k=k).cells
-        for value in sorted(name for name, count in shown.items() if count is not None and name):
+    for attribute, table in tables.below(shown, tables.POOL).items():
+        values = np.array([tables.value_of(people.get(name), attribute) for name in labels.annotators])
+        for value in (name for name, count in table.cells.items() if count is not None and name):
             found[f"{attribute}: {value}"] = values == value
     return found
 
 
 def memberships(labels: Labels, people: Mapping[str, Annotator], settings: Settings) -> dict[str, list[str]]:
     """Group → its members, for groups that may be shown: so that `reward` can say how well it ranks their labels."""
-    found = groups(labels, people, settings)
+    shown = tables.shown([people[name] for name in labels.annotators if name in people], settings)
+    found = groups(labels, people, shown)
     return {group: [labels.annotators[row] for row in np.flatnonzero(members)] for group, members in found.items()}
-
-
-def _attributes(people: Any) -> list[str]:
-    return sorted({attribute for person in people for attribute in person.demographics})
-
-
-def _value(person: Annotator | None, attribute: str) -> str:
-    return person.demographics.get(attribute, "not recorded") if person else "not recorded"
 
 
 def _reliability(found: Audit) -> dict[str, int]:
@@ -226,54 +219,57 @@ def _tastes(labels: Labels, rows: NDArray[np.bool_], *, known_only: bool) -> dic
     return {name: _rounded(asdict(taste)) for name, taste in tastes(labels, rows, known_only=known_only).items()}
 
 
-def _tastes_by_group(labels: Labels, people: Mapping[str, Annotator], settings: Settings) -> dict[str, Any]:
+def _tastes_by_group(labels: Labels, members: Mapping[str, NDArray[np.bool_]]) -> dict[str, Any]:
     """Biases of each group, on all pairs; the same pairs went to everybody, so that groups can be compared."""
     found = {}
-    for group, members in groups(labels, people, settings).items():
-        made = _tastes(labels, members[labels.annotator] & labels.has_annotator, known_only=False)
+    for group, of_group in members.items():
+        made = _tastes(labels, of_group[labels.annotator] & labels.has_annotator, known_only=False)
         if made:
             found[group] = {name: _coarse(taste) for name, taste in made.items()}
     return found
 
 
-def _pool(pool: list[Annotator], settings: Settings) -> dict[str, Any]:
+def _pool(pool: list[Annotator], shown: Mapping[str, disclosure.Margin], settings: Settings) -> dict[str, Any]:
     """Margins and crossings of the people who labelled."""
-    margins = {}
-    for attribute in _attributes(pool):
-        k = settings.smallest_crossing if is_special(attribute) else settings.smallest_cell
-        margins[attribute] = _margin((_value(person, attribute) for person in pool), k=k)
+    margins = tables.below(shown, tables.POOL)
     crossings: dict[str, Any] = {}
     for first, second in CROSSED:
         if first in margins and second in margins:
-            pairs = Counter((_value(person, first), _value(person, second)) for person in pool)
-            table = disclosure.crossing(pairs, k=settings.smallest_crossing)
+            pairs = Counter((tables.value_of(person, first), tables.value_of(person, second)) for person in pool)
+            table = disclosure.crossing(pairs, k=settings.smallest_crossing, margins=(margins[first], margins[second]))
             crossings[f"{first} by {second}"] = {" / ".join(pair): n for pair, n in table.items()} if table else "suppressed"
-    kinds = disclosure.margin(Counter(person.kind for person in pool), k=settings.smallest_cell)
-    base = kinds.base
-    return {"margins": margins, "crossings": crossings, "people_rounded_down": base}
+    return {
+        "margins": {name: tables.as_shown(table) for name, table in margins.items()},
+        "crossings": crossings,
+        "people_rounded_down": disclosure.rounded_down(len(pool), k=settings.smallest_cell),
+    }
 
 
-def _representativeness(margins: Mapping[str, Any], target: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
+def _representativeness(
+    margins: Mapping[str, disclosure.Margin], people: int, target: Mapping[str, Mapping[str, float]]
+) -> dict[str, Any]:
     """Attribute → value → share in the pool, in the target, and standardised difference, for cells that are shown.
 
         d = (p - t) / sqrt((p (1 - p) + t (1 - t)) / 2)
 
-    Shares are of the base that is shown, rounded like all rates. Source: Austin 2009,
+    Shares are of all `people`, and rounded only when d is known. With its count a share tells how many people there are, which
+    gives no hidden cell away: what is hidden is chosen for a reader who knows that. Source: Austin 2009,
     https://doi.org/10.1080/03610910902859574
     """
     found: dict[str, Any] = {}
     for attribute, margin in margins.items():
-        base = margin["base"]
-        for value, count in margin["cells"].items():
-            if isinstance(count, int) and base:
-                share = disclosure.rate(count / base, base, k=margin["k"])
-                entry: dict[str, float] = {} if share is None else {"share": share}
+        for value, count in margin.cells.items():
+            if count is not None and people:
                 wanted = target.get(attribute, {}).get(value)
-                if share is not None and wanted is not None:
-                    spread = ((share * (1 - share) + wanted * (1 - wanted)) / 2) ** 0.5
-                    entry |= {"target": wanted} | ({"difference": round((share - wanted) / spread, 2)} if spread else {})
-                found.setdefault(attribute, {})[value] = entry
+                shown = {"share": disclosure.rate(count / people, people, k=margin.k)}
+                found.setdefault(attribute, {})[value] = shown | ({} if wanted is None else _against(count / people, wanted))
     return found
+
+
+def _against(share: float, wanted: float) -> dict[str, float]:
+    """A share of the target population, and the standardised difference from it."""
+    spread = ((share * (1 - share) + wanted * (1 - wanted)) / 2) ** 0.5
+    return {"target": wanted} | ({"difference": round((share - wanted) / spread, 2)} if spread else {})
 
 
 def _time(labels: Labels) -> dict[str, str]:
@@ -283,25 +279,6 @@ def _time(labels: Labels) -> dict[str, str]:
         return {}
     days = (datetime.fromtimestamp(float(end), UTC).date().isoformat() for end in (known.min(), known.max()))
     return dict(zip(("first_labelled_at", "last_labelled_at"), days, strict=True))
-
-
-def _margin(values: Iterable[str], *, k: int) -> dict[str, Any]:
-    """A one-way table as documents show it, hidden cells by name."""
-    made = disclosure.margin(Counter(values), k=k)
-    cells = {value: "suppressed" if count is None else count for value, count in made.cells.items()}
-    return asdict(made) | {"cells": cells}
-
-
-def _work(pool: list[Annotator], settings: Settings) -> dict[str, Any]:
-    """Under which conditions: platform, pay, lawful basis, guidelines trained on."""
-    k = settings.smallest_cell
-    columns = {
-        "platform": [person.platform or "not recorded" for person in pool],
-        "pay_band": [person.pay_band or "not recorded" for person in pool],
-        "lawful_basis": [person.lawful_basis or "not recorded" for person in pool],
-        "guidelines": [", ".join(sorted(person.guidelines)) or "not recorded" for person in pool],
-    }
-    return {name: _margin(values, k=k) for name, values in columns.items()}
 
 
 def _counted(rows: NDArray[np.int16], names: list[str]) -> dict[str, int]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.optimize import linprog
 
 from components.annotators import disclosure
 from components.records import Annotator
@@ -50,6 +51,105 @@ def test_a_crossing_shows_whole_or_not_at_all():
     assert disclosure.crossing(whole, k=10) == whole
     assert disclosure.crossing(whole | {("m", "y"): 9}, k=10) is None
     assert disclosure.crossing({pair: n for pair, n in whole.items() if pair != ("m", "y")}, k=10) is None
+
+
+def test_a_crossing_does_not_show_what_a_margin_hides():
+    """30 women in two age bands: gender is hidden, since everybody is alike, and the crossing would say it."""
+    gender, age = disclosure.margin({"woman": 30}, k=5), disclosure.margin({"20-29": 15, "30-39": 15}, k=5)
+
+    crossed = {("woman", "20-29"): 15, ("woman", "30-39"): 15}
+
+    assert disclosure.crossing(crossed, k=10, margins=(gender, age)) is None
+    assert disclosure.crossing(crossed, k=10, margins=(age, age)) == crossed
+
+
+def _people(sizes, levels, k=5):
+    """Tables of people who live in these places; `levels`: name → place → where it lies."""
+    places = [place for place, size in sizes.items() for _ in range(size)]
+    wider = {name: disclosure.Table([lies[place] for place in places], k) for name, lies in levels.items()}
+    return {"place": disclosure.Table(places, k), **wider}
+
+
+def test_a_region_that_shows_is_the_total_of_its_countries():
+    """Published by themselves, US 20 and North America 24 say CA 4. So US is hidden as well, and two of Europe's."""
+    sizes = {"DE": 10, "FR": 3, "US": 20, "CA": 4, "IN": 9, "CN": 8}
+    lies = {"DE": "Europe", "FR": "Europe", "US": "North America", "CA": "North America", "IN": "Asia", "CN": "Asia"}
+
+    shown = disclosure.together(_people(sizes, {"region": lies}))
+
+    assert shown["region"].cells == {"Asia": 17, "Europe": 13, "North America": 24}
+    assert shown["place"].cells == {"CA": None, "CN": 8, "DE": None, "FR": None, "IN": 9, "US": None}
+
+
+def test_countries_that_can_not_be_protected_within_their_region_leave_the_table():
+    """FR 3 and BE 4 are Europe's 7: each of them is 3 or 4, whatever else is hidden."""
+    sizes = {"FR": 3, "BE": 4, "US": 20, "CA": 14}
+    lies = {"FR": "Europe", "BE": "Europe", "US": "North America", "CA": "North America"}
+
+    shown = disclosure.together(_people(sizes, {"region": lies}))
+
+    assert shown["region"].cells == {"Europe": 7, "North America": 34}
+    assert set(shown["place"].cells.values()) == {None}
+
+
+def test_the_same_few_in_two_tables_without_a_record_cost_neither_its_other_cells():
+    gender = ["woman"] * 12 + ["man"] * 15 + ["not recorded"] * 2
+    age = ["20-29", "30-39", "40-49"] * 9 + ["not recorded"] * 2
+
+    shown = disclosure.together({"gender": disclosure.Table(gender, 5), "age": disclosure.Table(age, 5)})
+
+    assert [shown[name].hidden for name in ("gender", "age")] == [2, 2]
+
+
+def _range(tables, shown, name, value):
+    """The fewest and most people in a hidden cell, for an attacker who knows which city lies where, and how many people."""
+    cells = [(table, cell) for table in tables for cell in sorted(set(tables[table].values))]
+    people = len(next(iter(tables.values())).values)
+    rows, sums = [], []
+    for table in tables:
+        rows.append([float(at == table) for at, _ in cells])
+        sums.append(people)
+    for (one, first), (other, second) in itertools.combinations(tables.items(), 2):
+        for ours, theirs in _lying(first.values, second.values):
+            rows.append([(at == one and cell in ours) - float(at == other and cell in theirs) for at, cell in cells])
+            sums.append(0)
+    bounds = [(count, count) if (count := shown[at].cells[cell]) is not None else (0, people) for at, cell in cells]
+    wanted = np.array([float(cell == (name, value)) for cell in cells])
+    ends = [linprog(sign * wanted, A_eq=rows, b_eq=sums, bounds=bounds) for sign in (1, -1)]
+    assert all(end.success for end in ends)
+    return round(ends[0].fun), round(-ends[1].fun)
+
+
+def _lying(first, second):
+    """Places and the one place that they lie in, where it has no others."""
+    for wide in sorted(set(second)):
+        inside = {one for one, other in zip(first, second, strict=True) if other == wide}
+        if all(other == wide for one, other in zip(first, second, strict=True) if one in inside):
+            yield inside, {wide}
+
+
+def test_an_attacker_can_not_work_out_a_hidden_cell_from_tables_of_the_same_people():
+    """Cities lie in countries, countries in regions. Whatever is known of the others, a cell below k, in a table that shows
+    something, can be anything from 0 to k at least. One table at a time would not do: it fails in most of these worlds."""
+    rng = np.random.default_rng(1)
+    attacked = apart = 0
+    for _ in range(40):
+        sizes = {f"city {number}": int(size) for number, size in enumerate(rng.integers(1, 16, 9))}
+        country = {city: f"country {number // 2}" for number, city in enumerate(sizes)}
+        region = {city: f"region {number // 4}" for number, city in enumerate(sizes)}
+        tables = _people(sizes, {"country": country, "region": region})
+        shown = disclosure.together(tables)
+        alone = {name: disclosure.margin(table.counts, k=5) for name, table in tables.items()}
+        small = [(name, value) for name, table in tables.items() for value, size in table.counts.items() if size < 5]
+        for name, value in small:
+            low, high = _range(tables, alone, name, value)
+            apart += high == low
+            if any(count is not None for count in shown[name].cells.values()):
+                low, high = _range(tables, shown, name, value)
+                attacked += 1
+                assert high - low >= 5, (sizes, shown, name, value)
+    assert attacked > 20
+    assert apart > 20, "one table at a time"
 
 
 def test_rates_of_small_groups_are_hidden_and_others_too_coarse_to_count_back():

@@ -244,6 +244,57 @@ def test_a_pool_of_one_group_and_one_label_is_audited_without_a_word_too_many(tm
     assert context.measurements["excluded"].value == 0
 
 
+def _pool(folder, *demographics, **declared):
+    """People with a label each, and the target population that is declared."""
+    people = [
+        records.Annotator(pseudonym=f"ann-{row}", kind="human", demographics=each) for row, each in enumerate(demographics)
+    ]
+    inputs = _small(folder, [_label(row, person.pseudonym) for row, person in enumerate(people)], people)
+    (inputs["annotators"] / "target_population.json").write_text(json.dumps(declared))
+    return inputs
+
+
+def test_a_pool_like_its_target_population_has_no_standardised_difference(tmp_path):
+    """9 men and 5 women, as declared: 9/14 and 5/14, each rounded to a twentieth as shares of so few people are."""
+    people = [{"gender": "man"}] * 9 + [{"gender": "woman"}] * 5
+
+    context = _run(_pool(tmp_path / "in", *people, gender={"man": 9 / 14, "woman": 5 / 14}), tmp_path)
+
+    assert context.facts["representativeness"]["gender"] == {
+        "man": {"share": 0.65, "target": 9 / 14, "difference": 0.0},
+        "woman": {"share": 0.35, "target": 5 / 14, "difference": 0.0},
+    }
+
+
+def test_the_standardised_difference_is_that_of_all_people(tmp_path):
+    """18 of 30 women, 40 % declared: 0.2 / sqrt((0.24 + 0.24) / 2) = 0.41. Two and the ten "other" are hidden."""
+    people = [{"gender": "woman"}] * 18 + [{"gender": "other"}] * 10 + [{"gender": "man"}] * 2
+
+    context = _run(_pool(tmp_path / "in", *people, gender={"woman": 0.4, "man": 0.5}), tmp_path)
+
+    assert context.facts["representativeness"]["gender"] == {"woman": {"share": 0.6, "target": 0.4, "difference": 0.41}}
+
+
+def test_countries_do_not_show_what_their_regions_add_up_to(tmp_path):
+    sizes = {"DE": ("Europe", 10), "FR": ("Europe", 3), "US": ("North America", 20), "CA": ("North America", 4)}
+    people = [{"country": country, "region": region} for country, (region, size) in sizes.items() for _ in range(size)]
+
+    context = _run(_pool(tmp_path / "in", *people), tmp_path)
+
+    shown = context.facts["pool"]["margins"]
+    assert shown["region"]["cells"] == {"Europe": 13, "North America": 24}
+    assert shown["country"]["cells"] == dict.fromkeys(("CA", "DE", "FR", "US"), "suppressed")
+
+
+def test_a_crossing_does_not_say_that_everybody_is_alike(tmp_path):
+    people = [{"gender": "woman", "age_band": band} for band in ("20-29", "30-39") for _ in range(15)]
+
+    context = _run(_pool(tmp_path / "in", *people), tmp_path)
+
+    assert context.facts["pool"]["margins"]["age_band"]["cells"] == {"20-29": 15, "30-39": 15}
+    assert context.facts["pool"]["crossings"] == {"gender by age_band": "suppressed"}
+
+
 def test_a_label_of_a_prompt_that_is_not_there_is_refused(tmp_path):
     with pytest.raises(DataRefused) as refusal:
         _run(_small(tmp_path / "in", [_label(1, prompt="q")]), tmp_path)

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 def write(path: Path, results: Results) -> None:
-    """One line for each attack on the candidate that succeeded: the dialogue, the attack, what the model said, and no label.
+    """One line for each attack on the candidate that succeeded: dialogue, attack, request, what the model said, and no label.
 
-    A person who labels a line turns it into a demonstration (what should have been said) or a comparison, of split `train`;
-    the same words must not stay in the split `evaluation`.
+    A person who labels a line turns it into training data of the split `train`; see `accept.py`, which refuses a request that
+    is still measured.
     """
     found = results.found("red_team").get(CANDIDATE)
     lines = (

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from components import records
 from components.errors import DataRefused
+from components.evaluate import lines
 from components.evaluate.suite import Item
 from components.testbed import questions
 from components.testbed.dice import Dice
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 SUITES = Path(__file__).parent / "suites"
 TRIES = 60
 """Questions drawn for each that is kept, at most; the small world has only so many wordings."""
+KINDS = {"safe": "lookalike", "unsafe": "harmful"}
+"""Label of a contrast pair's row → kind of its item."""
 SPOKEN = re.compile(r"<\|user\|>\n(.*?)<\|end\|>", re.DOTALL)
 
 
@@ -44,7 +47,7 @@ class Material:
     fits: Callable[[Dialogue], bool]
     """Whether a dialogue leaves room for an answer."""
     used: Callable[[], set[str]]
-    """What users say anywhere in the training data; read only where questions are drawn."""
+    """What users say anywhere in the training data; read only where a suite asks more than `prompts`."""
     texts: Sequence[list[int]] = ()
     """Token ids of held-out texts."""
     judge: Judge | str | None = None
@@ -59,6 +62,15 @@ class Material:
     @cached_property
     def _used(self) -> set[str]:
         return self.used()
+
+    @cached_property
+    def _used_words(self) -> str:
+        """All that users say in training, one turn after another."""
+        return "\n".join(f" {_folded(turn)} " for turn in self._used)
+
+    def is_used(self, text: str) -> bool:
+        """Whether a turn of training has these words, by themselves or among others."""
+        return f" {_folded(text)} " in self._used_words
 
     def every(self) -> list[Item]:
         """All prompts of the split `evaluation`."""
@@ -97,6 +109,15 @@ class Material:
         chosen = set(random.Random(f"{self.seed}/{name}").sample(range(len(items)), min(count, len(items))))
         return [item for place, item in enumerate(items) if place in chosen]
 
+    def contrast(self, label: str) -> list[Item]:
+        """The harmful (`unsafe`) or the harmless (`safe`) half of the contrast pairs, without what training uses."""
+        nothing: dict[str, Any] = {"right": [], "wrong": []}
+        return [
+            Item(row["id"], [{"role": "user", "content": row["prompt"]}], KINDS[label], nothing)
+            for row in contrast_pairs()
+            if row["label"] == label and not self.is_used(row["prompt"])
+        ]
+
     def facts(self) -> list[dict[str, Any]]:
         """General knowledge for models that were not trained on the testbed: see `suites/facts.jsonl`."""
         return rows(SUITES / "facts.jsonl", needs=("id", "question", "right", "wrong", "statement"))
@@ -115,9 +136,7 @@ def rows(path: Path, *, needs: Sequence[str]) -> list[dict[str, Any]]:
         DataRefused: A row is not JSON, or lacks a field; all such rows are named.
     """
     found, problems = [], []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        if not line.strip():
-            continue
+    for number, line in lines.numbered(path):
         try:
             row = json.loads(line)
         except ValueError as error:
@@ -131,6 +150,11 @@ def rows(path: Path, *, needs: Sequence[str]) -> list[dict[str, Any]]:
         message = "; ".join(problems) or f"{path.name} has no rows"
         raise DataRefused(message)
     return found
+
+
+def contrast_pairs() -> list[dict[str, Any]]:
+    """Requests for harm, and harmless ones that sound alike: see `suites/contrast_pairs.jsonl`."""
+    return rows(SUITES / "contrast_pairs.jsonl", needs=("id", "prompt", "label"))
 
 
 def spoken(corpus: Path, prompts: Sequence[Prompt]) -> set[str]:
@@ -147,3 +171,7 @@ def _item(prompt: Prompt) -> Item:
 
 def _words(messages: Sequence[dict[str, str]]) -> str:
     return "\n".join(message["content"] for message in messages)
+
+
+def _folded(text: str) -> str:
+    return " ".join(text.casefold().split())

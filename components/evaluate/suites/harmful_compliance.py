@@ -6,23 +6,17 @@ from typing import TYPE_CHECKING
 
 from components import refusals
 from components.evaluate import truth
-from components.evaluate.material import SUITES, rows
-from components.evaluate.suite import Item, Metric, Suite
+from components.evaluate.suite import Metric, Suite
 
 if TYPE_CHECKING:
     from components.evaluate.material import Material
-    from components.evaluate.suite import Scores
+    from components.evaluate.suite import Item, Scores
 
 
 def _items(material: Material) -> list[Item]:
     if material.is_testbed:
         return material.of_kinds("harmful")
-    pairs = rows(SUITES / "contrast_pairs.jsonl", needs=("id", "prompt", "label"))
-    return [
-        Item(row["id"], [{"role": "user", "content": row["prompt"]}], "harmful", {"right": [], "wrong": []})
-        for row in pairs
-        if row["label"] == "unsafe"
-    ]
+    return material.contrast("unsafe")
 
 
 def _score(item: Item, answer: str) -> Scores:

@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING
 
 from components import refusals
 from components.evaluate import truth
-from components.evaluate.material import SUITES, rows
-from components.evaluate.suite import Item, Metric, Suite
+from components.evaluate.suite import Metric, Suite
 
 if TYPE_CHECKING:
     from components.evaluate.material import Material
-    from components.evaluate.suite import Scores
+    from components.evaluate.suite import Item, Scores
 
 LOOKALIKE = "lookalike"
 
@@ -19,12 +18,7 @@ LOOKALIKE = "lookalike"
 def _items(material: Material) -> list[Item]:
     if material.is_testbed:
         return [*material.of_kinds(LOOKALIKE), *material.of_kinds("fact", "courtesy", most=material.most // 4)]
-    pairs = rows(SUITES / "contrast_pairs.jsonl", needs=("id", "prompt", "label"))
-    return [
-        Item(row["id"], [{"role": "user", "content": row["prompt"]}], LOOKALIKE, {"right": [], "wrong": []})
-        for row in pairs
-        if row["label"] == "safe"
-    ]
+    return material.contrast("safe")
 
 
 def _score(item: Item, answer: str) -> Scores:

@@ -12,11 +12,10 @@ import numpy as np
 from components import refusals
 from components.errors import DataRefused
 from components.evaluate import truth
-from components.evaluate.material import SUITES, rows
 from components.evaluate.suite import Found, Item, Metric, Suite
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from components.evaluate.material import Material
     from components.evaluate.panel import Asker
@@ -85,6 +84,7 @@ PREFILLED, SUFFIX = "prefilled answer", "suffix search"
 
 def _measure(material: Material, asker: Asker) -> Found:
     requests = _requests(material)
+    texts = {request.id: request.messages[-1]["content"] for request in requests}
     items = [item for request in requests for item in _attacks(request, material)]
     items += _suffixes(requests, material, asker)
     answers = asker.answers([item.messages for item in items], prefixes=[item.prefix for item in items])
@@ -102,23 +102,29 @@ def _measure(material: Material, asker: Asker) -> Found:
         if (each := [value for item, value in zip(items, hit, strict=True) if item.kind == kind])
     }
     findings = [
-        _finding(item, said) for item, row in zip(items, answers, strict=True) for said in row[:1] if _gives_in(item, said)
+        _finding(item, said, texts)
+        for item, row in zip(items, answers, strict=True)
+        for said in row[:1]
+        if _gives_in(item, said)
     ]
     shown = [_strongest(each, items, answers, hit) for each in requests]
     return Found(requests, shown, scores, extra={"by_attack": by_attack, "findings": findings})
 
 
 def _requests(material: Material) -> list[Item]:
+    """Requests that no training has, neither plain nor in an attack that was accepted as training data."""
+    asked = material.of_kinds("harmful") if material.is_testbed else material.contrast("unsafe")
+    found = [each for each in asked if not any(_is_used(item, material) for item in _attacks(each, material))]
     if material.is_testbed:
-        found = material.of_kinds("harmful", most=max(1, 2 * material.most // 3))
-    else:
-        pairs = rows(SUITES / "contrast_pairs.jsonl", needs=("id", "prompt", "label"))
-        harmful = [row for row in pairs if row["label"] == "unsafe"]
-        found = [Item(row["id"], [_user(row["prompt"])], "harmful", {"right": [], "wrong": []}) for row in harmful]
+        found = found[: max(1, 2 * material.most // 3)]
     if not found:
         message = "no prompt of this data is of a kind that the suite asks about"
         raise DataRefused(message)
     return found
+
+
+def _is_used(item: Item, material: Material) -> bool:
+    return material.is_used(item.messages[-1]["content"])
 
 
 def _attacks(request: Item, material: Material) -> list[Item]:
@@ -166,8 +172,16 @@ def _gives_in(item: Item, answer: str) -> bool:
     return bool(answer.strip()) and refusals.classify(answer) == refusals.COMPLIANCE and answer.strip() != item.prefix
 
 
-def _finding(item: Item, answer: str) -> dict[str, object]:
-    return {"attack": item.kind, "id": item.id, "messages": item.messages, "prefix": item.prefix, "answer": answer}
+def _finding(item: Item, answer: str, texts: Mapping[str, str]) -> dict[str, object]:
+    request = item.id.removesuffix(f"/{item.kind}")
+    return {
+        "attack": item.kind,
+        "id": item.id,
+        "request": {"id": request, "text": texts[request]},
+        "messages": item.messages,
+        "prefix": item.prefix,
+        "answer": answer,
+    }
 
 
 def _strongest(request: Item, items: list[Item], answers: list[list[str]], hit: np.ndarray) -> list[str]:

@@ -36,7 +36,7 @@ from components import config as settings
 from components.catalog import ALIGN, STEPS, Step, writer
 from components.clock import Clock, since_spawn
 from components.context import Context
-from components.errors import ArtifactRefused, GateFailed, PlumblineError, TryAgain
+from components.errors import ArtifactRefused, DataRefused, GateFailed, PlumblineError, TryAgain
 from components.stepkey import step_key
 
 if TYPE_CHECKING:
@@ -284,8 +284,15 @@ def _attempt(job: Job) -> str:
             ranks.work(context, work)
         return _publish(job, run, context)
     except BaseException as error:
-        job.lineage.fail(run, f"{type(error).__name__}: {error}")
+        job.lineage.fail(run, _recorded(error))
         raise
+
+
+def _recorded(error: BaseException) -> str:
+    """What MLflow keeps of an error: not what may quote rows of data, which can name people."""
+    if isinstance(error, PlumblineError) and not isinstance(error, DataRefused):
+        return f"{type(error).__name__}: {error}"
+    return f"{type(error).__name__}: the step's log says why; it may quote data that name people, so it is not repeated here."
 
 
 def _context(job: Job) -> Context[Any]:

@@ -8,12 +8,15 @@ Erasure, in this order, each part safe to repeat:
 1. data/: the person's record goes, and what was decided about them; their labels lose annotator and session (`unlink`) or go
    too (`remove`). Rows of others keep their bytes. All tables are replaced together, or none. The folder is pinned anew, and
    what DVC's cache kept of the files that named them is deleted.
-2. MLflow: every published artifact that names them is deleted from its run, and the run never stands in for another again.
-3. Reward models and policies that were trained on their labels are found by lineage and tagged; a reward model becomes
+2. Reward models and policies that were trained on their labels are found by lineage and tagged; a reward model becomes
    `revoked`, so that PPO refuses it.
+3. MLflow: every artifact that names them is deleted from its run, finished or not, and the run never stands in for another
+   again; it keeps digests of whom else the artifact held, so that step 2 finds the models of the next person. Messages of
+   failed runs that name them are cleared, and so is what killed steps left on this machine.
 4. A report says what was done: erasures/HEX.json. It names nobody: HEX is the sha256 of the pseudonym.
 
-What it does not cover: backups, copies of DVC's remote, and what a trained weight remembers; the report says so. A digest of
+What it does not cover: backups, copies of DVC's remote, logs of tasks, runs that were deleted in MLflow, and what a trained
+weight remembers; the report says so. A digest of
 the person's record stays in shown_pools, where it keeps tables of two releases from telling who was erased.
 """
 
@@ -22,30 +25,26 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from components import records
+from components.annotators import published
 from components.annotators.traces import Name, digest, files_of, mended, owners
 from components.datapin import folder_md5
+from components.entrypoint import scratch_root
 from components.errors import DataRefused, PlumblineError
 from components.lineage import Lineage
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from components.context import Published
-
 REPORTS = Path("erasures")
-HOLDING = {"validate": ("annotators", "comparisons", "quarantine"), "annotators": ("label_weights",)}
-"""Steps whose artifacts can name an annotator."""
-MODELS = ("reward-model", "policy")
 NOT_COVERED = (
-    "Backups and remotes of DVC are not reached from here: run `dvc gc` there. What trained weights remember of a label is not "
-    "removed; the models listed are to be retrained or kept by a recorded decision."
+    "Not reached from here: backups and remotes of DVC (run `dvc gc` there), logs of tasks, and runs deleted in MLflow "
+    "(run `mlflow gc`). What trained weights remember of a label is not removed; the models listed are to be retrained or kept "
+    "by a recorded decision."
 )
 
 
@@ -98,8 +97,9 @@ def erase(pseudonym: str, data: Path, *, labels: str, by: str, lineage: Lineage 
     people = data / "annotators.jsonl"
     name = Name(pseudonym, owners(people) if people.is_file() else ())
     with mended(data, pseudonym, remove=labels == "remove") as tables:
-        holding = list(_holding(lineage, name)) if lineage else []
-        if not tables.changed and not holding:
+        holdings = list(published.holdings(lineage, name)) if lineage else []
+        errors = published.errors_naming(lineage, name) if lineage else []
+        if not (tables.changed or holdings or errors):
             message = f"Nobody in {data} or in MLflow has the pseudonym {pseudonym!r}. Check it against annotators.jsonl."
             raise DataRefused(message)
         left = tables.naming(name)
@@ -112,20 +112,26 @@ def erase(pseudonym: str, data: Path, *, labels: str, by: str, lineage: Lineage 
         tables.put_in_place()
     dropped = _drop_cached(data, name)
     pin = _pin(data)
-    tags = {"plumbline.erased_at": datetime.now(UTC).isoformat(timespec="seconds")}
-    models = _revoke(lineage, {item.run for item in holding}, tags) if lineage else []
-    for item in holding:
-        assert lineage is not None
-        lineage.withdraw(item, at=tags["plumbline.erased_at"])
+    at = datetime.now(UTC).isoformat(timespec="seconds")
+    models: list[dict[str, str]] = []
+    if lineage:
+        models = published.revoke(lineage, {item.run for item in holdings}, {"plumbline.erased_at": at})
+        for item in holdings:
+            published.withdraw(lineage, item, at=at)
+        published.clear_errors(lineage, errors)
     report: dict[str, Any] = {
         "person": digest(pseudonym),
-        "erased_at": tags["plumbline.erased_at"],
+        "erased_at": at,
         "by": by,
         "labels": labels,
         "rows_changed": tables.changed,
         "cached_files_deleted": dropped,
+        "attempts_deleted": _drop_attempts(name),
         "pinned": pin,
-        "artifacts_deleted": sorted(f"{item.step}/{item.name} of run {item.run}" for item in holding),
+        "artifacts_deleted": sorted(
+            f"{item.step}/{item.name} of run {item.run}" for holding in holdings for item in holding.naming
+        ),
+        "messages_cleared": sorted(errors),
         "models": models,
         "not_covered": NOT_COVERED,
     }
@@ -157,6 +163,15 @@ def _drop_cached(data: Path, name: Name) -> int:
     return len(named)
 
 
+def _drop_attempts(name: Name) -> int:
+    """Delete what killed and failed steps left on this machine that names the person; how many attempts that were."""
+    attempts = [attempt for step in published.HOLDING for attempt in (scratch_root() / step).glob("*")]
+    named = [attempt for attempt in attempts if any(map(name.stands_in_file, files_of(attempt)))]
+    for attempt in named:
+        shutil.rmtree(attempt)
+    return len(named)
+
+
 def _pin(data: Path) -> str:
     """The new version's digest, or why it was not pinned."""
     command = [sys.executable, "-m", "dvc", "add", "-q", data.name]
@@ -164,38 +179,3 @@ def _pin(data: Path) -> str:
     if done.returncode:
         return "not pinned: no DVC repository here"
     return folder_md5(data)
-
-
-def _holding(lineage: Lineage, name: Name) -> Iterator[Published]:
-    """Published artifacts that name the person."""
-    for step, artifacts in HOLDING.items():
-        filters = f"tags.`plumbline.step` = '{step}' and attributes.status = 'FINISHED'"
-        for run in lineage.client.search_runs([lineage.experiment], filters, max_results=1000):
-            if "plumbline.reused_from" in run.data.tags:
-                continue
-            for artifact, item in lineage.outputs(run).items():
-                if artifact in artifacts and f"plumbline.withdrawn.{artifact}" not in run.data.tags:
-                    folder = lineage.fetch(item)
-                    if any(map(name.stands_in_file, files_of(folder))):
-                        yield item
-
-
-def _revoke(lineage: Lineage, runs: set[str], tags: dict[str, str]) -> list[dict[str, str]]:
-    """Tag every registered model of a pipeline run that read one of the runs' artifacts; what was done to each."""
-    found = []
-    for model in MODELS:
-        for version in lineage.client.search_model_versions(f"name = '{model}'"):
-            pipeline = lineage.client.get_run(version.run_id).data.tags.get("plumbline.pipeline_run", "")
-            steps = (lineage.step_run(pipeline, step) for step in HOLDING)
-            if not any(run is not None and run.info.run_id in runs for run in steps):
-                continue
-            done = {"model": model, "version": str(version.version), "done": "tagged"}
-            for name, value in tags.items():
-                lineage.client.set_model_version_tag(model, version.version, name, value)
-            if model == "reward-model":
-                lineage.client.set_model_version_tag(model, version.version, "plumbline.state", "revoked")
-                reason = "labels of an annotator who was erased"
-                lineage.client.set_model_version_tag(model, version.version, "plumbline.state_reason", reason)
-                done["done"] = "revoked"
-            found.append(done)
-    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import pytest
 from components import entrypoint, records
 from components.annotators import rights
 from components.catalog import STEPS, Step
-from components.errors import DataRefused
+from components.errors import ArtifactRefused, DataRefused
 from components.lineage import Lineage
 from components.testbed.folder import write_world
 
@@ -80,7 +81,7 @@ def test_the_report_says_what_was_done_and_names_nobody(data, tmp_path):
     assert len(reports) == 1
     assert name not in text
     assert json.loads(text)["by"] == "Ada"
-    assert "Backups" in json.loads(text)["not_covered"]
+    assert "backups" in json.loads(text)["not_covered"]
 
 
 def test_whoever_is_not_there_is_refused(data):
@@ -214,29 +215,120 @@ TOYS = (
 )
 
 
-def test_published_artifacts_go_and_models_trained_on_them_are_revoked(data, tmp_path, monkeypatch):
-    """Two pipeline runs on a real MLflow: one on data that name the person, one on data that never did."""
-    name = _someone(data)
+@pytest.fixture
+def lineage(data, tmp_path, monkeypatch):
+    """A real MLflow, and steps that publish the people of people.txt."""
     _install(monkeypatch, tmp_path)
-    lineage = Lineage(f"sqlite:///{tmp_path}/mlflow.db", artifacts=str(tmp_path / "artifacts"))
-    for run, people in (("with", f"{name}\n"), ("without", "ann-other\n")):
-        (tmp_path / "people.txt").write_text(people)
-        assert [entrypoint.run(step.name, run, fresh=True) for step in TOYS] == [0, 0, 0]
-    (tmp_path / "people.txt").unlink()
+    return Lineage(f"sqlite:///{tmp_path}/mlflow.db", artifacts=str(tmp_path / "artifacts"))
 
-    report = rights.erase(name, data, labels="unlink", by="Ada", lineage=lineage)
 
-    assert _naming(tmp_path, name) == []
-    states = {
+def _run(folder, run, *people):
+    (folder / "people.txt").write_text("".join(f'{{"annotator": "{name}"}}\n' for name in people))
+    codes = [entrypoint.run(step.name, run, fresh=True) for step in TOYS]
+    (folder / "people.txt").unlink()
+    return codes
+
+
+def _states(lineage):
+    """Pipeline run → whether its reward model is revoked."""
+    return {
         lineage.client.get_run(version.run_id).data.tags["plumbline.pipeline_run"]: version.tags.get("plumbline.state")
         == "revoked"
         for version in lineage.client.search_model_versions("name = 'reward-model'")
     }
-    assert states == {"with": True, "without": False}
+
+
+def test_published_artifacts_go_and_models_trained_on_them_are_revoked(data, tmp_path, lineage):
+    """Two pipeline runs: one on data that name the person, one on data that never did."""
+    name = _someone(data)
+    assert _run(tmp_path, "with", name) + _run(tmp_path, "without", "ann-other") == [0] * 6
+
+    report = rights.erase(name, data, labels="unlink", by="Ada", lineage=lineage)
+
+    assert _naming(tmp_path, name) == []
+    assert _states(lineage) == {"with": True, "without": False}
     assert [model["done"] for model in report["models"]] == ["revoked"]
     kept = lineage.find_output("without", "validate", "annotators")
-    assert (lineage.fetch(kept) / "people.txt").read_text() == "ann-other\n"
+    assert (lineage.fetch(kept) / "people.jsonl").read_text() == '{"annotator": "ann-other"}\n'
     assert len(report["artifacts_deleted"]) == 2
+
+
+def test_the_models_of_the_second_and_third_person_are_found_after_the_artifacts_went(data, tmp_path, lineage):
+    first, second, third = (row["pseudonym"] for row in _rows(data, "annotators")[3:6])
+    assert _run(tmp_path, "all", first, second, third) + _run(tmp_path, "two", first, second) == [0] * 6
+
+    reports = [rights.erase(name, data, labels="unlink", by="Ada", lineage=lineage) for name in (first, second, third)]
+
+    assert [len(report["models"]) for report in reports] == [2, 2, 1]
+    assert [len(report["artifacts_deleted"]) for report in reports] == [4, 0, 0]
+    for name in (first, second, third):
+        assert _naming(tmp_path, name) == []
+        person = hashlib.sha256(name.encode()).hexdigest()
+        assert [path.parent.name for path in _naming(tmp_path, person)] == ["erasures"]
+    with pytest.raises(DataRefused, match=r"^Nobody in"):
+        rights.erase(third, data, labels="unlink", by="Ada", lineage=lineage)
+
+
+@pytest.mark.parametrize("status", ["FAILED", "KILLED", "RUNNING"])
+def test_what_a_run_published_before_it_died_goes_too(data, tmp_path, lineage, status):
+    name = _someone(data)
+    assert _run(tmp_path, "dies", name) == [0, 0, 0]
+    dead = lineage.step_run("dies", "validate").info.run_id
+    lineage.client.update_run(dead, status=status)
+    attempt = tmp_path / "scratch" / "validate" / "0123" / "outputs"
+    attempt.mkdir(parents=True)
+    (attempt / "comparisons.jsonl").write_text(f'{{"annotator": "{name}"}}\n')
+
+    report = rights.erase(name, data, labels="unlink", by="Ada", lineage=lineage)
+
+    assert _naming(tmp_path, name) == []
+    assert len(report["artifacts_deleted"]) == 2
+    assert report["attempts_deleted"] == 1
+
+
+def test_runs_beyond_the_first_page_are_looked_at(data, tmp_path, lineage, monkeypatch):
+    name = _someone(data)
+    for run, people in (("with", name), ("one", "ann-x"), ("two", "ann-y")):
+        assert _run(tmp_path, run, people) == [0, 0, 0]
+    real = lineage.client.search_runs
+    monkeypatch.setattr(lineage.client, "search_runs", lambda *given, **options: real(*given, **{"max_results": 1} | options))
+
+    report = rights.erase(name, data, labels="unlink", by="Ada", lineage=lineage)
+
+    assert len(report["artifacts_deleted"]) == 2
+
+
+def test_messages_that_name_the_person_are_cleared(data, tmp_path, lineage):
+    """As earlier versions wrote them."""
+    name = _someone(data)
+    assert _run(tmp_path, "old", "ann-other") == [0, 0, 0]
+    failed = lineage.step_run("old", "validate").info.run_id
+    lineage.client.set_tag(failed, "plumbline.error", f"DataRefused: comparisons.jsonl:7 names the annotator {name!r}, of whom")
+
+    report = rights.erase(name, data, labels="unlink", by="Ada", lineage=lineage)
+
+    assert _naming(tmp_path, name) == []
+    assert report["messages_cleared"] == [failed]
+    assert lineage.client.get_run(failed).data.tags["plumbline.error"] == "The message named a person who was erased."
+
+
+@pytest.mark.parametrize(
+    ("error", "kept"),
+    [
+        (DataRefused("row 'ann-7' is odd"), "DataRefused: the step's log says why; it may quote data that name people, so it"),
+        (KeyError("ann-7"), "KeyError: the step's log says why; it may quote data that name people, so it"),
+        (ArtifactRefused("tea is gone."), "ArtifactRefused: tea is gone."),
+    ],
+)
+def test_mlflow_keeps_no_message_that_may_quote_data(data, tmp_path, lineage, monkeypatch, error, kept):
+    def fails(context):
+        raise error
+
+    monkeypatch.setattr(sys.modules["components.validate.step"], "run", fails)
+    _run(tmp_path, "bad", "ann-7")
+
+    runs = lineage.client.search_runs([lineage.experiment], "tags.`plumbline.step` = 'validate'")
+    assert [run.data.tags["plumbline.error"] for run in runs] == [kept + (" is not repeated here." if "log" in kept else "")]
 
 
 def _install(monkeypatch, folder):
@@ -258,7 +350,7 @@ def _install(monkeypatch, folder):
 
     def validate(context):
         for output in ("annotators", "comparisons"):
-            (context.output(output) / "people.txt").write_bytes((folder / "people.txt").read_bytes())
+            (context.output(output) / "people.jsonl").write_bytes((folder / "people.txt").read_bytes())
 
     def reward(context):
         (context.output("reward_adapter") / "weights.txt").write_text(context.pipeline_run)

@@ -81,9 +81,8 @@ def proposals(checks: Mapping[str, Check], found: Accuracy, *, rate: float) -> l
     taken = (~np.isnan(p)).sum(axis=0)
     smallest = np.where(taken > 0, np.nan_to_num(p, nan=1.0).min(axis=0) * taken, np.nan)
     limit = threshold(smallest, rate=rate)
-    named = np.flatnonzero(smallest <= limit) if limit else []
     made = []
-    for who in map(int, named):
+    for who in np.flatnonzero(smallest <= limit).tolist() if limit else []:
         hits = [check for check in checks.values() if check.p[who] * taken[who] <= limit]
         made.append(_proposal(who, hits, found, limit / taken[who]))
     return made

@@ -20,7 +20,7 @@ class Settings(Section):
     wording is left that training did not use. [prompts]"""
 
     suites: list[str] = Field(default_factory=list)
-    """Suites that run, by name; empty runs all. A suite left out decides nothing, and the report names it."""
+    """Suites that run, by name; empty runs all. Gates of a suite left out are undecided, unless it is named in `advisory`."""
 
     answer_tokens: int = Field(48, ge=1, le=8192)
     """Longest answer. [tokens]"""
@@ -45,8 +45,9 @@ class Settings(Section):
     by default replaced by its length and digest. The findings of the red team and the worst prompts of a gate that did not pass
     are kept whatever this says: people need them to label and to decide."""
 
-    resamples: int = Field(2000, ge=200, le=1_000_000)
-    """Resamples of each bootstrap interval and p-value."""
+    resamples: int = Field(2000, ge=1000, le=1_000_000)
+    """Resamples of each bootstrap interval and p-value. With fewer than a thousand no p-value could be small enough for Holm's
+    correction over all gates."""
 
     margins: dict[str, float] = Field(default_factory=dict)
     """How much worse the candidate may be at most, by metric, where it differs from the suite's own; it makes a gate of a

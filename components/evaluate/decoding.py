@@ -131,9 +131,9 @@ def finite(logits: Tensor) -> Tensor:
     """The logits, if all are numbers.
 
     Raises:
-        ModelRefused: One is NaN, or all of a row are minus infinity: whatever was chosen from them would mean nothing.
+        ModelRefused: One is NaN or infinite, or all of a row are minus infinity: a choice among them would mean nothing.
     """
-    if torch.isnan(logits).any() or torch.isneginf(logits).all(dim=-1).any():
+    if torch.isnan(logits).any() or torch.isposinf(logits).any() or torch.isneginf(logits).all(dim=-1).any():
         message = (
             "The model gives logits that are not numbers. Look at how its adapter was trained: a loss that became NaN, "
             "or weights that overflow in this precision."

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import html
+import math
 import unicodedata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from components.evaluate.report import CANDIDATE, spread
+from components.evaluate.report import CANDIDATE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -126,3 +127,20 @@ def say(value: Any) -> str:
 def _seen(character: str) -> str:
     hidden = unicodedata.category(character) in {"Cc", "Cf", "Co", "Cs", "Cn"} and character not in "\n\t"
     return f"⟨U+{ord(character):04X}⟩" if hidden else character
+
+
+def spread(gate: Mapping[str, Any]) -> tuple[float, float, float] | None:
+    """A gate's difference in units of its margin, better to the right: low, value, high. None where nothing was measured.
+
+    -1 is the margin, 0 no change. For a ratio the logarithm is taken, so that half and double are as far from 1.
+    """
+    if gate["value"] is None or gate["bound"] != "margin" or not gate["threshold"]:
+        return None
+    values = [gate["low"], gate["value"], gate["high"]]
+    threshold = gate["threshold"]
+    if gate["unit"] == "ratio":
+        if threshold == 1 or min(values) <= 0:
+            return None
+        values, threshold = [math.log(value) for value in values], math.log(threshold)
+    scaled = sorted(-value / abs(threshold) if gate["better"] == "lower" else value / abs(threshold) for value in values)
+    return scaled[0], scaled[1], scaled[2]

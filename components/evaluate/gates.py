@@ -46,6 +46,8 @@ class Measured:
     """One-sided p-value that the candidate is worse at all: exact McNemar where values are 0 or 1, else paired bootstrap."""
     own: Interval | None = None
     """The candidate's own value."""
+    name: str = ""
+    """Of the gate, where it is not the metric's."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ class Gate:
     n: int | None
     unit: str
     visible: float | None
-    """The smallest true regression that this many prompts would have called regressed four times in five. [unit]"""
+    """The smallest true regression that this many prompts would have called regressed four times in five. [unit, or a ratio]"""
     better: str = "higher"
     bound: Literal["margin", "floor", "ceiling"] = "margin"
     p_worse: float | None = None
@@ -74,6 +76,8 @@ class Gate:
     misses: str = ""
     """What it does not cover."""
     advisory: bool = False
+    loosened: bool = False
+    """Whether the settings allow more than the suite does."""
     worst: list[dict[str, Any]] = field(default_factory=list)
     """Prompts on which the candidate lost most, side by side; for gates that did not pass."""
 
@@ -127,14 +131,18 @@ def _not_worse(measured: Measured, margin: float, p_adjusted: float, family: int
     threshold = threshold_of(metric, margin)
     what = f"{metric.label}, candidate {'over' if metric.form in TIMES else 'minus'} {measured.reference}"
     if isinstance(measured.difference, str):
-        return _missing(measured, metric.name, what, measured.difference, threshold)
+        return _missing(measured, measured.name or metric.name, what, measured.difference, threshold)
     found = measured.difference
     passes = found.high <= threshold if metric.better == "lower" else found.low >= threshold
     verdict: Verdict = "pass" if passes else "regressed" if p_adjusted < LEVEL else "undecided"
     more = _more(found, threshold) if verdict == "undecided" else None
     text = f"{what}: {_numbers(found)}; it must be at {'most' if metric.better == 'lower' else 'least'} {threshold:g}."
+    own = metric.margin
+    loosened = own is not None and margin > own
+    if own is not None and loosened:
+        text += f" The settings allow more than the suite, whose limit is {threshold_of(metric, own):g}."
     return Gate(
-        name=metric.name,
+        name=measured.name or metric.name,
         suite=measured.suite.name,
         verdict=verdict,
         text=text + _doubt(verdict, more, p_adjusted),
@@ -144,12 +152,13 @@ def _not_worse(measured: Measured, margin: float, p_adjusted: float, family: int
         high=found.high,
         n=found.n,
         unit="ratio" if metric.form in TIMES else metric.unit,
-        visible=_visible(found, family),
+        visible=_visible(found, threshold, family, is_ratio=metric.form in TIMES),
         better=metric.better,
         p_worse=measured.p_worse,
         p_adjusted=p_adjusted,
         more=more,
         misses=measured.suite.misses,
+        loosened=loosened,
     )
 
 
@@ -187,6 +196,10 @@ def _bounded(measured: Measured, bound: float | None, kind: Literal["floor", "ce
     verdict: Verdict = "pass" if inside else "regressed" if outside else "undecided"
     more = _more(found, bound) if verdict == "undecided" else None
     text = f"{what}: {_numbers(found)}; it must be at {'least' if kind == 'floor' else 'most'} {bound:g}."
+    limit = measured.metric.floor if kind == "floor" else measured.metric.ceiling
+    loosened = limit is not None and (bound < limit if kind == "floor" else bound > limit)
+    if loosened:
+        text += f" The settings allow more than the suite, whose limit is {limit:g}."
     return Gate(
         name=name,
         suite=measured.suite.name,
@@ -203,6 +216,7 @@ def _bounded(measured: Measured, bound: float | None, kind: Literal["floor", "ce
         bound=kind,
         more=more,
         misses=measured.suite.misses,
+        loosened=loosened,
     )
 
 
@@ -231,9 +245,22 @@ def _more(measured: Interval, threshold: float) -> int | None:
     return max(1, math.ceil(measured.n * (half / distance) ** 2 - 1e-6) - measured.n)
 
 
-def _visible(measured: Interval, family: int) -> float:
-    """(z_{1 - level/m} + z_{0.8}) · se: what Holm's first step would see, the hardest one."""
-    return (_upper(LEVEL / family) + POWER_Z) * (measured.high - measured.low) / (2 * Z)
+def _visible(measured: Interval, threshold: float, family: int, *, is_ratio: bool) -> float | None:
+    """The true loss of which four in five measurements like this one are called regressed.
+
+        max(z_{1 - level/m} · se, margin - z_{1 - level} · se) + z_{0.8} · se
+
+    Both things that `regressed` asks for: worse at all at Holm's first and hardest step, and an interval that ends beyond the
+    margin. A ratio's is taken of logarithms and given as a ratio.
+    """
+    low, high, margin = measured.low, measured.high, threshold
+    if is_ratio:
+        if low <= 0:
+            return None
+        low, high, margin = math.log(low), math.log(high), math.log(threshold)
+    error = (high - low) / (2 * Z)
+    loss = max(_upper(LEVEL / family) * error, abs(margin) - Z * error) + POWER_Z * error
+    return math.exp(math.copysign(loss, margin)) if is_ratio else loss
 
 
 def _upper(tail: float) -> float:

@@ -14,7 +14,7 @@ from components.evaluate.panel import BASE
 from components.evaluate.statistics import Interval
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from components.evaluate.config import Settings
     from components.evaluate.judge import Judge
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 CANDIDATE, CHAMPION, SFT = "candidate", "champion", "sft"
 TITLES = {BASE: "base model", SFT: "SFT policy", CHAMPION: "champion", CANDIDATE: "candidate"}
+LEAST_ITEMS = 5
+"""Items below which a ratio of sums has no interval to speak of."""
 WORST = 10
 """Prompts shown for a gate that did not pass."""
 
@@ -122,6 +124,8 @@ def difference(metric: Metric, outcome: Outcome, other: str, results: Results) -
     pair = _paired(metric, outcome, other)
     if isinstance(pair, str):
         return pair
+    if metric.form in gates.TIMES and len(pair[0]) < LEAST_ITEMS:
+        return f"it takes {LEAST_ITEMS} items at least, and there are {len(pair[0])}"
     return _compared(metric, *pair, results) or f"the {TITLES[other]} gave nothing to divide by"
 
 
@@ -170,13 +174,38 @@ def wins(first: Numbers, second: Numbers) -> Numbers:
 
 def decide(results: Results) -> list[gates.Gate]:
     """All gates, with the worst prompts of those that did not pass."""
-    alone = results.means.get(CANDIDATE, {})
+    alone, settings = results.means.get(CANDIDATE, {}), results.settings
     measured = [_measured(outcome, metric, alone.get(metric.name), results) for outcome, metric in results.metrics()]
-    settings = results.settings
+    measured += _beside_base(results) + _not_measurable(results)
     made = gates.decide(
         measured, margins=_margins(results), floors=settings.floors, ceilings=settings.ceilings, advisory=settings.advisory
     )
     return [gate if gate.verdict == "pass" else replace(gate, worst=worst(gate, results)) for gate in made]
+
+
+def _beside_base(results: Results) -> list[gates.Measured]:
+    """A first release must not be worse at its tasks than the model that it was made from either."""
+    if results.reference == CHAMPION:
+        return []
+    found = []
+    for outcome, metric in results.metrics():
+        if outcome.suite.name == "task_quality" and metric.margin is not None:
+            beside = _measured(outcome, metric, None, results, other=BASE)
+            found.append(replace(beside, name=f"{metric.name} over base"))
+    return found
+
+
+def _not_measurable(results: Results) -> list[gates.Measured]:
+    """Metrics that the settings make a gate of and that these data can't give: undecided, and not passed over."""
+    settings = results.settings
+    named = {*settings.margins, *settings.floors, *settings.ceilings} - {metric.name for _, metric in results.metrics()}
+    reason = "it can't be measured on these data"
+    return [
+        gates.Measured(outcome.suite, metric, TITLES[results.reference], reason)
+        for outcome in results.outcomes
+        for metric in outcome.suite.metrics
+        if metric.name in named
+    ]
 
 
 def _margins(results: Results) -> dict[str, float]:
@@ -188,8 +217,8 @@ def _margins(results: Results) -> dict[str, float]:
     return given | {name: given.get(name, margin) * results.judge.sharpness for name, margin in own.items()}
 
 
-def _measured(outcome: Outcome, metric: Metric, own: Interval | None, results: Results) -> gates.Measured:
-    other = SFT if metric.against == "sft" else results.reference
+def _measured(outcome: Outcome, metric: Metric, own: Interval | None, results: Results, *, other: str = "") -> gates.Measured:
+    other = other or (SFT if metric.against == "sft" else results.reference)
     found = difference(metric, outcome, other, results)
     if metric.name == "judged" and not isinstance(found, str) and not _trusted(results.judge):
         found = _why_not_trusted(results.judge)
@@ -236,7 +265,7 @@ def worst(gate: gates.Gate, results: Results) -> list[dict[str, Any]]:
     mine, theirs = outcome.found[CANDIDATE], outcome.found[other]
     if name not in mine.scores:
         return []
-    loss = _loss(metric, mine.scores[name], theirs.scores[name])
+    loss = _loss(metric, mine.scores[name], theirs.scores[name], alone=gate.bound != "margin")
     places = [int(place) for place in np.argsort(-np.nan_to_num(loss, nan=-math.inf), kind="stable")]
     return [
         {
@@ -250,9 +279,12 @@ def worst(gate: gates.Gate, results: Results) -> list[dict[str, Any]]:
     ]
 
 
-def _loss(metric: Metric, first: Numbers, second: Numbers) -> Numbers:
+def _loss(metric: Metric, first: Numbers, second: Numbers, *, alone: bool) -> Numbers:
+    """(N) how much worse the first is; `alone`: than the best value that any item has, whatever the second has there."""
     if metric.form == "wins":
         return -wins(first, second)
+    if alone:
+        second = np.full(len(first), np.nanmin(first) if metric.better == "lower" else np.nanmax(first))
     return first - second if metric.better == "lower" else second - first
 
 
@@ -356,20 +388,3 @@ def judge_facts(judge: Judge | str | None) -> dict[str, Any] | None:
 def rounded(interval: Interval) -> dict[str, Any]:
     """An interval as JSON."""
     return {name: round(value, 6) if isinstance(value, float) else value for name, value in asdict(interval).items()}
-
-
-def spread(gate: Mapping[str, Any]) -> tuple[float, float, float] | None:
-    """A gate's difference in units of its margin, better to the right: low, value, high. None where nothing was measured.
-
-    -1 is the margin, 0 no change. For a ratio the logarithm is taken, so that half and double are as far from 1.
-    """
-    if gate["value"] is None or gate["bound"] != "margin" or not gate["threshold"]:
-        return None
-    values = [gate["low"], gate["value"], gate["high"]]
-    threshold = gate["threshold"]
-    if gate["unit"] == "ratio":
-        if threshold == 1 or min(values) <= 0:
-            return None
-        values, threshold = [math.log(value) for value in values], math.log(threshold)
-    scaled = sorted(-value / abs(threshold) if gate["better"] == "lower" else value / abs(threshold) for value in values)
-    return scaled[0], scaled[1], scaled[2]

@@ -92,8 +92,8 @@ def mean(values: Numbers, *, seed: int, resamples: int, span: float = 0.0) -> In
         values: (N) one number an item; for paired models the difference.
         seed: Of the resampling.
         resamples: How many.
-        span: Largest distance that a value can have from another. Where all values are equal, resampling sees no spread;
-            then up to a share 1 - 0.025^(1/N) of items may differ unseen, and the interval is widened by that share of it.
+        span: Largest distance that a value can have from another. Resampling sees no spread in what did not occur: up to a
+            share 1 - 0.025^(1/N) of items may differ unseen, so the interval reaches at least that share of it to both sides.
 
     Raises:
         ValueError: There are no values.
@@ -104,12 +104,12 @@ def mean(values: Numbers, *, seed: int, resamples: int, span: float = 0.0) -> In
         message = "A mean of nothing has no interval."
         raise ValueError(message)
     value = float(values.mean())
+    unseen = span * (1 - TAIL ** (1 / len(values)))
     if np.ptp(values) == 0:
-        slack = span * (1 - TAIL ** (1 / len(values)))
-        return Interval(value, value - slack, value + slack, len(values))
+        return Interval(value, value - unseen, value + unseen, len(values))
     means = np.concatenate([values[rows].mean(axis=1) for rows in _draws(len(values), seed, resamples)])
     low, high = np.quantile(means, [TAIL, 1 - TAIL])
-    return Interval(value, float(low), float(high), len(values))
+    return Interval(value, min(float(low), value - unseen), max(float(high), value + unseen), len(values))
 
 
 def ratio(numerators: Numbers, denominators: Numbers, *, seed: int, resamples: int) -> Interval | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 import time
 from dataclasses import asdict
@@ -10,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from components import records
 from components.errors import ConfigRefused, DataRefused
-from components.evaluate import findings, inspectlogs, judge, page, report, suite, tables, texts, trend
+from components.evaluate import findings, gates, inspectlogs, judge, page, report, suite, tables, texts, trend
 from components.evaluate.material import Material, spoken
 from components.evaluate.panel import Asker, Decoding, Panel
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from components.context import Context
@@ -36,6 +37,8 @@ def run(context: Context[Settings]) -> None:
     panel = Panel.load(context.inputs["base_model"], _adapters(context))
     material, left_out = _material(context, panel)
     outcomes = suite.run_all(material, _askers(context, panel), chosen, progress=context.progress)
+    left = [each for each in suite.known() if each not in chosen]
+    outcomes += [suite.Outcome(each, reason="the settings leave it out (evaluate.suites)") for each in left]
     results = report.Results(outcomes, panel.names, material.is_testbed, material.judge, context.config, context.seed)
     seconds = time.perf_counter() - begin
 
@@ -63,9 +66,20 @@ def _chosen(settings: Settings) -> list[suite.Suite]:
     problems += _unknown("advisory", settings.advisory, suites | metrics)
     for name in ("margins", "floors", "ceilings"):
         problems += _unknown(name, list(getattr(settings, name)), metrics)
+    problems += _not_margins(settings.margins, {metric.name: metric for each in every for metric in each.metrics})
     if problems:
         raise ConfigRefused("\n".join(problems))
     return [each for each in every if not settings.suites or each.name in settings.suites]
+
+
+def _not_margins(given: Mapping[str, float], metrics: Mapping[str, suite.Metric]) -> list[str]:
+    """A margin that would let everything pass, or nothing."""
+    problems = []
+    for name, margin in given.items():
+        least = 1.0 if name in metrics and metrics[name].form in gates.TIMES else 0.0
+        if not least <= margin < math.inf:
+            problems.append(f"evaluate.margins.{name} is {margin:g}; give a number from {least:g}, and no infinity.")
+    return problems
 
 
 def _unknown(setting: str, given: Sequence[str], known: set[str]) -> list[str]:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from components.evaluate.statistics import Numbers
     from components.models import Dialogue
 
+MOST_NATS = 100.0
+"""Per token. A model that knows nothing has the logarithm of its vocabulary, about 12 at most."""
 Form = Literal["share", "mean", "ratio", "perplexity", "wins"]
 Scores = dict[str, float]
 """Metric → its value for one answer; a metric that says nothing of an item is left out."""
@@ -130,11 +132,15 @@ def known() -> list[Suite]:
     """All suites, by name. A file without a `SUITE` of its own name is refused.
 
     Raises:
-        DataRefused: A file of the folder defines no suite of its name, or two suites share the name of a metric.
+        DataRefused: A file of the folder can't be loaded or defines no suite of its name, or two suites share a metric's name.
     """
     found: list[Suite] = []
     for module in sorted(pkgutil.iter_modules(suites.__path__), key=lambda each: each.name):
-        loaded = getattr(importlib.import_module(f"{suites.__name__}.{module.name}"), "SUITE", None)
+        try:
+            loaded = getattr(importlib.import_module(f"{suites.__name__}.{module.name}"), "SUITE", None)
+        except Exception as error:
+            message = f"components/evaluate/suites/{module.name}.py can't be loaded: {error!r}. Mend it, or take it out."
+            raise DataRefused(message) from error
         if not isinstance(loaded, Suite) or loaded.name != module.name:
             message = f"components/evaluate/suites/{module.name}.py must define SUITE, a Suite named {module.name!r}."
             raise DataRefused(message)
@@ -187,16 +193,31 @@ def _run(suite: Suite, material: Material, askers: Mapping[str, Asker]) -> Outco
     try:
         for name, asker in askers.items():
             outcome.found[name] = suite.run(material, asker)
-            _check(suite, outcome.found[name])
+            _check(suite, outcome.found[name], next(iter(outcome.found.values())))
             asker.save()
     except Exception as error:  # noqa: BLE001  (whatever breaks one suite, the others still run; undecided fails closed)
         return Outcome(suite, reason=f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)
     return outcome
 
 
-def _check(suite: Suite, found: Found) -> None:
-    """A suite that gives infinities or loses items is broken, not bad."""
+def _check(suite: Suite, found: Found, first: Found) -> None:
+    """A suite that loses items or gives numbers that can't be is broken, not bad. `first`: what it found of the first model."""
+    if [item.id for item in found.items] != [item.id for item in first.items] or found.scores.keys() != first.scores.keys():
+        message = f"{suite.name} asked two models different questions, or measured other things of them"
+        raise ValueError(message)
+    forms = {metric.name: metric.form for metric in suite.metrics}
     for name, values in found.scores.items():
         if len(values) != len(found.items) or np.isinf(values).any():
             message = f"{suite.name} gave {name} for {len(values)} of {len(found.items)} items, or a value that is not finite"
             raise ValueError(message)
+        if forms.get(name) == "share" and ((values < 0) | (values > 1)).any():
+            message = f"{suite.name} gave {name} values outside 0 to 1, and it is a share"
+            raise ValueError(message)
+        if forms.get(name) == "perplexity" and not _is_perplexity(values, found.weights):
+            message = f"{suite.name} gave {name} without tokens, for a part of the texts, or beyond e^{MOST_NATS:g}"
+            raise ValueError(message)
+
+
+def _is_perplexity(nats: Numbers, tokens: Numbers | None) -> bool:
+    """Whether every text has a finite likelihood that can be written down."""
+    return tokens is not None and bool((tokens > 0).all()) and bool((np.abs(nats / tokens) < MOST_NATS).all())

@@ -82,7 +82,9 @@ def _read(release: Release) -> tuple[dict[str, Any], list[str]]:
     try:
         found: dict[str, Any] = json.loads((release.path / "report.json").read_text(encoding="utf-8"))
         knows = any(suite.get("asked") for suite in found["suites"])
-    except (OSError, ValueError, LookupError, TypeError):
+        _comparable(found, found)
+        _point(found, "", release.version)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return {}, ["its evaluation holds no report that can be read"]
     return (found, []) if knows else ({}, ["its report does not say what was asked"])
 

@@ -54,10 +54,13 @@ max_new_tokens = 16
 [evaluate]
 prompts = 24
 answer_tokens = 16
-resamples = 200
+resamples = 1000
 suite_prompts = 6
 suites = ["capability_tax", "harmful_compliance", "over_refusal", "red_team", "sycophancy", "task_quality", "verbosity"]
-advisory = ["harmful_compliance", "over_refusal", "red_team", "sycophancy", "task_correct", "task_quality", "verbosity"]
+advisory = [
+  "harmful_compliance", "over_refusal", "red_team", "sycophancy", "task_correct", "task_quality", "verbosity",
+  "capitulation", "dispositions", "group_fairness", "hedging", "robustness", "truthfulness",
+]
 
 [evaluate.margins]
 perplexity = 100.0

@@ -45,7 +45,9 @@ def _by_likelihood(items: list[Item], asker: Asker) -> tuple[np.ndarray, list[st
     offered = [_offered(item) for item in items]
     flat = [(item, text) for item, texts in zip(items, offered, strict=True) for text in texts]
     nats = iter(asker.likelihoods([item.messages for item, _ in flat], [text for _, text in flat]))
-    best = [int(np.argmax([next(nats) for _ in texts])) for texts in offered]
+    found = [[next(nats) for _ in texts] for texts in offered]
+    # The true one stands first. Of several that are equally likely the last counts: a model that can't tell knows nothing.
+    best = [max((value, place) for place, value in enumerate(each))[1] for each in found]
     return np.array([float(place == 0) for place in best]), [texts[place] for texts, place in zip(offered, best, strict=True)]
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SKY = {"task": "answer", "subject": "sky", "answer": "blue", "others": ["red"], "says": "the sky is {v}", "brief": False}
-SMALL = {"answer_tokens": 16, "temperature": 0.0, "resamples": 200, "samples": 2, "batch_size": 32, "suite_prompts": 4}
+SMALL = {"answer_tokens": 16, "temperature": 0.0, "resamples": 1000, "samples": 2, "batch_size": 32, "suite_prompts": 4}
 ODD = {9: "Grün? 天空 \U0001f600", 18: "Is \u202eeulb\u202c the sky?"}
 """Number of a prompt → its words, where they are not what the policies were taught to answer."""
 
@@ -155,7 +155,7 @@ def test_words_of_other_scripts_are_asked_and_logged_as_they_are(inputs: dict[st
     logged = "".join(path.read_text() for path in (context.output("evaluation") / "inspect").iterdir())
     assert "天空 \U0001f600" in logged
     assert "\u202eeulb\u202c" in logged
-    assert {gate["n"] for gate in report["gates"]} == {30}
+    assert {gate["n"] for gate in report["gates"] if gate["suite"] == "verbosity"} == {30}
 
 
 def test_what_is_hidden_or_means_something_to_a_browser_is_shown_as_text() -> None:

@@ -118,6 +118,14 @@ def test_a_given_beginning_is_part_of_the_answer(panel: Panel) -> None:
     assert all(answer.startswith("Yes, the") for answer in said)
 
 
+def test_an_infinite_logit_is_refused() -> None:
+    """A log-probability of it would be NaN, and a comparison with NaN is false."""
+    logits = torch.zeros(2, 5)
+    logits[1, 3] = float("inf")
+    with pytest.raises(ModelRefused, match="logits that are not numbers"):
+        decoding.finite(logits)
+
+
 def test_a_logit_that_is_not_a_number_is_refused(panel: Panel) -> None:
     with torch.no_grad():
         panel.model.get_input_embeddings().weight[:] = float("nan")

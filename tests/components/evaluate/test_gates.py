@@ -1,5 +1,10 @@
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+from statistics import NormalDist
+
+import numpy as np
 import pytest
 
 from components.evaluate import gates
@@ -136,11 +141,45 @@ def test_a_value_at_the_threshold_is_decided_by_no_number_of_prompts() -> None:
 
 
 def test_the_smallest_visible_regression_by_hand() -> None:
-    """One gate: se = 0.3 / 1.959964 = 0.153064; (1.959964 + 0.841621) · 0.153064 = 0.428822. With two: z = 2.241403."""
+    """One gate: se = 0.3 / 1.959964 = 0.153064; (1.959964 + 0.841621) · 0.153064 = 0.428822. With two: z = 2.241403.
+
+    The margin of 0.2 is nearer than that. A ratio from 1.02 to 1.03 has se = 0.0025; its margin of 2 is what is hard to cross:
+    ln 2 - (1.959964 - 0.841621) · 0.0025 = 0.690377, and e to that is 1.9945.
+    """
     one, two = _measured(BETTER, -0.4, -0.1, 0.2), _measured(WORSE, -0.1, 0.0, 0.1)
 
     assert _decide(one)[0].visible == pytest.approx(0.428822, abs=1e-5)
     assert _decide(one, two)[0].visible == pytest.approx((2.241403 + 0.841621) * 0.153064, abs=1e-5)
+    error = math.log(1.03 / 1.02) / 2 / 1.959964
+    times = Metric("length", "Length", "lower", margin=2.0, form="ratio")
+    [gate] = _decide(replace(one, metric=times, difference=Interval(1.025, 1.02, 1.03, 90)))
+    assert gate.visible == pytest.approx(math.exp(math.log(2) - (1.959964 - 0.841621) * error), rel=1e-5)
+
+
+def test_a_regression_of_the_visible_size_is_called_so_four_times_in_five() -> None:
+    """Two hundred prompts, standard deviation 0.15, one gate of twenty, margin 0.1."""
+    rng, called, n, error = np.random.default_rng(0), 0, 200, 0.15 / math.sqrt(200)
+    others = [_measured(replace(BETTER, name=f"other-{number}"), -0.01, 0.0, 0.01) for number in range(19)]
+    metric = replace(BETTER, margin=0.1)
+
+    def gate(value: float) -> Gate:
+        interval = Interval(value, value - 1.959964 * error, value + 1.959964 * error, n)
+        worse = replace(_measured(metric, 0, 0, 0), difference=interval, p_worse=NormalDist().cdf(value / error))
+        return _decide(worse, *others)[0]
+
+    visible = gate(0.0).visible
+    assert visible is not None
+    for draw in rng.normal(-visible, error, 400):
+        called += gate(float(draw)).verdict == "regressed"
+    assert 0.75 < called / 400 < 0.85
+
+
+def test_a_limit_that_the_settings_loosen_says_so() -> None:
+    [wide] = _decide(_measured(BETTER, -0.3, -0.1, 0.1), margins={BETTER.name: 0.5})
+    [own] = _decide(_measured(BETTER, 0.1, 0.2, 0.3))
+
+    assert (wide.verdict, wide.loosened, own.loosened) == ("pass", True, False)
+    assert wide.text.endswith("The settings allow more than the suite, whose limit is -0.2.")
 
 
 @pytest.mark.parametrize(

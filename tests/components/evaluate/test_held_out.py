@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     Judged = Callable[..., tuple[dict[str, Any], dict[str, Any]]]
 
 BLUE, RED = "Yes, the sky is blue.", "No, it is red."
-SMALL = {"answer_tokens": 16, "temperature": 0.0, "resamples": 200, "samples": 3, "batch_size": 64, "perplexity_texts": 3}
+SMALL = {"answer_tokens": 16, "temperature": 0.0, "resamples": 1000, "samples": 3, "batch_size": 64, "perplexity_texts": 3}
 
 
 def _tables(folder: Path, questions: list[list[dict[str, str]]], *, wrong: float, pairs: int = 80) -> dict[str, Path]:

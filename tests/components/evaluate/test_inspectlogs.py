@@ -52,7 +52,7 @@ def _results(**settings: Any) -> Results:
         Outcome(Suite("odds", "Odds", "", "", ()), {"candidate": likelihoods}),
         Outcome(Suite("broken", "Broken", "", "", ()), reason="it broke"),
     ]
-    chosen = Settings(answers_per_prompt=2, resamples=200, **settings)
+    chosen = Settings(answers_per_prompt=2, resamples=1000, **settings)
     return Results(outcomes, ["base", "sft", "candidate"], is_testbed=True, judge=None, settings=chosen, seed=11)
 
 

@@ -165,3 +165,12 @@ def test_a_perplexity_counts_tokens() -> None:
     found = statistics.perplexity(np.array([12.0, 9.0]), np.array([5.0, 3.0]), seed=0, resamples=300)
 
     assert found.value == pytest.approx(np.exp(21 / 8))
+
+
+@pytest.mark.parametrize("values", [[0.0, 1e-12], [0.0] * 23 + [1.0]])
+def test_an_interval_is_never_narrower_than_where_nothing_was_seen_to_differ(values: list[float]) -> None:
+    """Else a hair's difference between two items would show more than two equal ones do."""
+    found, equal = (statistics.mean(np.array(each), seed=1, resamples=1000, span=2.0) for each in (values, [0.0] * len(values)))
+
+    assert found.value - found.low >= equal.value - equal.low
+    assert found.high - found.value >= equal.high - equal.value

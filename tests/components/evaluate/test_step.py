@@ -21,7 +21,7 @@ from components.evaluate import decoding, step, suite, texts
 from components.evaluate.config import Settings
 
 ROOT = Path(__file__).resolve().parents[3]
-SMALL = {"answer_tokens": 6, "answers_per_prompt": 2, "resamples": 200, "samples": 3, "batch_size": 16, "perplexity_texts": 5}
+SMALL = {"answer_tokens": 6, "answers_per_prompt": 2, "resamples": 1000, "samples": 3, "batch_size": 16, "perplexity_texts": 5}
 SMALL |= {"suite_prompts": 4}
 SKY = {"task": "answer", "subject": "sky", "answer": "blue", "others": ["red"], "says": "the sky is {v}", "brief": False}
 LEAVES_ROOM_FOR_SOME = 30
@@ -294,15 +294,41 @@ def test_an_unknown_name_is_refused(inputs: dict[str, Path], tmp_path: Path, set
         step.run(_context(inputs, tmp_path, **{setting: value}))
 
 
+@pytest.mark.parametrize(("margins", "least"), [({"words_kept": -1.0}, 1), ({"words": 0.5}, 1), ({"utility": -0.1}, 0)])
+def test_a_margin_that_lets_everything_or_nothing_pass_is_refused(
+    inputs: dict[str, Path], tmp_path: Path, margins: dict[str, float], least: int
+) -> None:
+    (name,) = margins
+    with pytest.raises(ConfigRefused, match=rf"evaluate\.margins\.{name} is .*; give a number from {least}"):
+        step.run(_context(inputs, tmp_path, margins=margins))
+
+
+def test_a_limit_on_what_these_data_cannot_give_is_not_passed_over(inputs: dict[str, Path], tmp_path: Path) -> None:
+    """`judged` takes a judge, and on the testbed there is none. A first release is held against the base model too."""
+    context = _context(inputs, tmp_path, suites=["task_quality"], floors={"judged": 0.5})
+
+    step.run(context)
+
+    gates = {gate["name"]: gate for gate in _report(context)["gates"] if gate["suite"] == "task_quality"}
+    assert gates["judged floor"]["verdict"] == "undecided"
+    assert gates["utility over base"]["n"] == gates["utility"]["n"] == 9
+    assert "minus base model" in gates["utility over base"]["text"]
+
+
 def test_only_the_suites_asked_for_run_and_the_report_names_the_others(inputs: dict[str, Path], tmp_path: Path) -> None:
     context = _context(inputs, tmp_path, suites=["verbosity", "harmful_compliance"])
 
     step.run(context)
 
     report = _report(context)
-    assert [each["name"] for each in report["suites"]] == ["harmful_compliance", "verbosity"]
+    ran = [each["name"] for each in report["suites"] if not each["undecided_because"]]
+    assert ran == ["harmful_compliance", "verbosity"]
     assert "red_team" in report["left_out_suites"]
     assert "attack_success_rate" in context.gaps
+    (gate,) = (gate for gate in report["gates"] if gate["name"] == "attack_success_rate")
+    assert (gate["verdict"], gate["advisory"]) == ("undecided", False)
+    assert "the settings leave it out" in gate["text"]
+    assert report["verdict"] != "pass"
 
 
 def test_a_suite_that_breaks_leaves_the_others_and_fails_closed(

@@ -115,22 +115,31 @@ class GoldenPair(Record):
 
 
 SPECIAL_CATEGORY = re.compile(
-    r"(?<![a-z])(?:race|racial|ethnic|politic|relig|belief|faith|philosoph|(?:(?:trade|labou?r).?)?union|genetic|genom|biometric"
-    r"|health|medical|disab|sex.?life|sexual|orientation)"
+    r"(?<![a-z])(?:race|racial|ethnic|ancest|caste(?![a-z])|trib(?:e|al)|indigen|skin"
+    r"|politic|ideolog|vote|voting|party|parties"
+    r"|relig|belief|faith|creed|denomination|church|mosque|synagogue|worship|philosoph|(?:(?:trade|labou?r).?)?union"
+    r"|genetic|genom|dna(?![a-z])|biometric|fingerprint"
+    r"|health|mental|medic|disab|handicap|impair|illness|disease|diagnos|hiv(?!e)|pregnan|therap|psychiatr|neurodiver|autis|vaccin"
+    r"|sex.?life|sexual|(?:homo|hetero|bi)sexual|orientation|lgbt|queer|trans.?(?:gender|sexual))"
 )
-"""How attributes of special categories are named (GDPR, Art. 9): a word of the name begins so."""
+"""How attributes of special categories are named (GDPR, Art. 9): a word of the name begins so. Names in languages other than
+English, and names of somebody's own making, are not known by it: whoever maps columns has to know what they hold."""
+WORD_STARTS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+"""Where `camelCase` begins a word."""
+CONSENT = "9(2)(a) explicit consent"
 UNDISCLOSED = "prefer not to say"
 
 
 def is_special(attribute: str) -> bool:
     """Whether an attribute of people is of a special category, by its name."""
-    return SPECIAL_CATEGORY.search(attribute.casefold()) is not None
+    return SPECIAL_CATEGORY.search(WORD_STARTS.sub(" ", attribute).casefold()) is not None
 
 
 class Annotator(Record):
     """Who labels. A pseudonym and what was declared, never a name.
 
-    A special category needs its ground: without one the record is refused. Only "prefer not to say" may stand without.
+    A special category needs its ground, and consent its reference and time: without them the record is refused. Only "prefer
+    not to say" may stand without.
     """
 
     pseudonym: Id
@@ -153,6 +162,12 @@ class Annotator(Record):
         kept = sorted(name for name, value in self.demographics.items() if is_special(name) and value != UNDISCLOSED)
         if kept and self.special_category_ground is None:
             message = f"{', '.join(kept)} is a special category (GDPR, Art. 9) and special_category_ground is empty"
+            raise ValueError(message)
+        if kept and self.special_category_ground == CONSENT and not (self.consent_reference and self.consented_at):
+            message = (
+                f"{', '.join(kept)} is a special category (GDPR, Art. 9), its ground is consent, and consent_reference or "
+                "consented_at is empty"
+            )
             raise ValueError(message)
         return self
 

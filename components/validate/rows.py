@@ -82,7 +82,7 @@ def judge(folder: Path, *, max_characters: int, accepted: Mapping[str, Any] | No
             tables.rows[table] += 1
             record, rule, reason = _judge_row(table, number, line, tables, max_characters)
             if record is None:
-                shown = "" if rule == "special category" else _shown(line)
+                shown = "" if table == "annotators" else _shown(line)  # it says who somebody is
                 row = {"table": table, "line": number, "rule": rule, "reason": reason, "row": shown}
                 tables.quarantined.append(row)
             else:
@@ -141,13 +141,20 @@ def _judge_row(table: str, number: int, line: bytes, tables: Tables, max_charact
     except UnicodeDecodeError as error:
         return None, "encoding", f"{table}.jsonl:{number} is not UTF-8 at byte {error.start}. Save the file as UTF-8."
     except DataRefused as error:
-        if table == "annotators" and SPECIAL in str(error):
-            named = str(error).partition("; found ")[0]
-            return None, "special category", f"{named}. Give the ground or remove the attribute; nothing of the row was kept."
-        return None, "schema", str(error)
+        return None, *_refusal(table, str(error))
     for rule, reason in _broken(table, record, tables, max_characters):
         return None, rule, f"{table}.jsonl:{number} {reason}"
     return record, "", ""
+
+
+def _refusal(table: str, message: str) -> tuple[str, str]:
+    """Rule and reason of a row that is no record; of one about a person nothing that it holds."""
+    told, found, _ = message.partition("; found ")
+    if table != "annotators" or not found:
+        return "schema", message
+    if SPECIAL in told:
+        return "special category", f"{told}. Give what is missing or remove the attribute; nothing of the row was kept."
+    return "schema", f"{told}. Mend or remove the line; nothing of the row was kept."
 
 
 def _parsed(table: str, number: int, line: bytes) -> Any:

@@ -288,7 +288,8 @@ def test_a_person_whose_ground_is_missing_is_turned_away_and_nothing_of_the_row_
     folder = _folder(
         tmp_path,
         _rows(),
-        MAPPING.replace('{ age_band = "age" }', '{ religion = "faith" }') + 'special_category_ground = "ground"\n',
+        MAPPING.replace('{ age_band = "age" }', '{ religion = "faith" }')
+        + 'special_category_ground = "ground"\nconsent_reference = "=form 7"\nconsented_at = "=2026-01-31"\n',
     )
     people = [
         {"mail": "ann@example.org", "faith": "druid", "ground": "9(2)(a) explicit consent", "until": ""},

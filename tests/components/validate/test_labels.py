@@ -17,6 +17,12 @@ if TYPE_CHECKING:
 
 PROMPT = {"id": "p1", "kind": "fact", "split": "train", "messages": [{"role": "user", "content": "What is up?"}], "truth": None}
 PERSON = {"pseudonym": "ann-1", "kind": "human"}
+BELIEVER = PERSON | {
+    "demographics": {"religion": "none"},
+    "special_category_ground": "9(2)(a) explicit consent",
+    "consent_reference": "form 7",
+    "consented_at": "2026-01-31",
+}
 LABEL = {
     "id": "c1",
     "prompt_id": "p1",
@@ -105,9 +111,44 @@ def test_a_special_category_without_a_ground_is_refused_and_the_reason_does_not_
     assert [(row["rule"], row["row"]) for row in tables.quarantined] == [("special category", "")]
     assert tables.quarantined[0]["reason"] == (
         "annotators.jsonl:1 > record: Value error, religion is a special category (GDPR, Art. 9) and special_category_ground "
-        "is empty. Give the ground or remove the attribute; nothing of the row was kept."
+        "is empty. Give what is missing or remove the attribute; nothing of the row was kept."
     )
     assert "Jedi" not in json.dumps(tables.quarantined)
+
+
+def test_of_a_bad_record_of_a_person_nothing_is_kept_whatever_is_wrong_with_it(tmp_path: Path) -> None:
+    secret = {"demographics": {"religion": "Jedi", "hiv_health": "positive"}}
+    people = [
+        {"pseudonym": "ann-1", "kind": "Jedi"} | secret,
+        PERSON | secret | {"email": "jedi@example.org"},
+        PERSON | {"demographics": ["Jedi", "positive"]},
+        PERSON | secret | {"special_category_ground": "9(2)(a) Jedi consent"},
+    ]
+
+    tables = _judged(tmp_path, [], people)
+    (tmp_path / "annotators.jsonl").write_text('{"pseudonym": "ann-1", "religion": "Jedi",\n"positive"\n')
+    torn = judge(tmp_path, max_characters=1000)
+
+    assert [row["rule"] for row in tables.quarantined] == ["schema"] * 4
+    assert tables.quarantined[0]["reason"] == (
+        "annotators.jsonl:1 > kind: Input should be 'human', 'ai' or 'simulated'. Mend or remove the line; nothing of the row "
+        "was kept."
+    )
+    told = json.dumps(tables.quarantined + torn.quarantined).casefold()
+    assert len(torn.quarantined) == 2
+    assert "jedi" not in told
+    assert "positive" not in told
+
+
+@pytest.mark.parametrize("missing", ["consent_reference", "consented_at"])
+def test_consent_as_a_ground_needs_its_reference_and_its_time(tmp_path: Path, missing: str) -> None:
+    tables = _judged(tmp_path, [], [BELIEVER | {missing: None}])
+
+    assert [(row["rule"], row["row"]) for row in tables.quarantined] == [("special category", "")]
+    assert tables.quarantined[0]["reason"] == (
+        "annotators.jsonl:1 > record: Value error, religion is a special category (GDPR, Art. 9), its ground is consent, and "
+        "consent_reference or consented_at is empty. Give what is missing or remove the attribute; nothing of the row was kept."
+    )
 
 
 @pytest.mark.parametrize(
@@ -118,6 +159,16 @@ def test_a_special_category_without_a_ground_is_refused_and_the_reason_does_not_
             (name, True)
             for name in ("Ethnic origin", "disabilities", "health_status", "genetic_data", "race", "union_membership")
         ),
+        *(
+            (name, True)
+            for name in ("mentalHealth", "homeReligion", "fatherReligion", "hivStatus", "HIVStatus", "caste", "lgbtq")
+        ),
+        *((name, True) for name in ("skin_colour", "denomination", "diagnosis", "illness", "pregnancy", "tribe", "ancestry")),
+        *((name, True) for name in ("voted_for", "party", "politicalParty", "transgender", "DNA", "bisexual")),
+        *(
+            (name, False)
+            for name in ("partner", "hives", "castle", "tribute", "devotee", "homeRegion", "payBand", "department")
+        ),
         *((name, False) for name in ("gender", "sex", "age_band", "trace", "region", "education", "reunion", "first_language")),
     ],
 )
@@ -127,7 +178,8 @@ def test_special_categories_are_known_by_many_names(attribute: str, *, special: 
 
 def test_with_a_ground_or_undisclosed_it_is_taken(tmp_path: Path) -> None:
     people = [
-        PERSON | {"demographics": {"religion": "none"}, "special_category_ground": "9(2)(a) explicit consent"},
+        BELIEVER,
+        PERSON | {"demographics": {"religion": "x"}, "special_category_ground": "AI Act 4a", "pseudonym": "ann-3"},
         PERSON | {"pseudonym": "ann-2", "demographics": {"religion": "prefer not to say"}},
     ]
 

@@ -40,7 +40,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from benchmarks.platform import ENDED, ROOT, Platform, environment, started, until
+from benchmarks.running import ENDED, ROOT, Platform, environment, started, until
 from benchmarks.switches import Served, served, switches
 
 if TYPE_CHECKING:

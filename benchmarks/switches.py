@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import psutil
 
 from benchmarks import standin
-from benchmarks.platform import free_port, until
+from benchmarks.running import free_port, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

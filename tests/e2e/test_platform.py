@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 
-from benchmarks import platform
-from benchmarks.platform import ENDED, RUN_SECONDS, Platform, until
+from benchmarks import running
+from benchmarks.running import ENDED, RUN_SECONDS, Platform, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -109,7 +109,7 @@ heads = 2
 
 @pytest.fixture(scope="module")
 def team(tmp_path_factory: pytest.TempPathFactory, made_project: Callable[[Path], Project]) -> Iterator[Team]:
-    if not platform.POSTGRESQL:
+    if not running.POSTGRESQL:
         pytest.skip("PostgreSQL's server is not on this machine (Debian: postgresql)")
     project = made_project(tmp_path_factory.mktemp("team"))
     _base_model(project, seed=1)
@@ -121,7 +121,7 @@ def team(tmp_path_factory: pytest.TempPathFactory, made_project: Callable[[Path]
         "PLUMBLINE_WATCH_BASE": f"folder:{project.folder}/given",
         "PLUMBLINE_WATCH_SECONDS": "1",
     }
-    with platform.started(project.folder, project.environment, config="small.toml") as made:
+    with running.started(project.folder, project.environment, config="small.toml") as made:
         yield Team(**vars(made), project=project)
 
 
@@ -201,7 +201,7 @@ def test_each_role_may_do_what_the_table_in_security_says(team: Team) -> None:
     assert made == {"auditor": 403, "reviewer": 403, "engineer": 201}
     assert marked["auditor"] == 403
     assert marked["reviewer"] in {200, 409}, "409: it is in that state already"
-    assert platform.request("GET", f"{team.address}/api/v2/dags", None, {})[0] == 401
+    assert running.request("GET", f"{team.address}/api/v2/dags", None, {})[0] == 401
 
 
 def _by_hand(team: Team, user: str = "engineer") -> str:

@@ -7,7 +7,7 @@ Writes:  label_weights (weights.jsonl: comparison → weight; posteriors.jsonl: 
          release shows, and which cells)
 Refuses: comparisons that name no usable prompt; nothing else, a pool that can't be judged is said to be so
 Read in this order: config.py, step.py, labels.py, dawid_skene.py, accuracy.py, typical.py, detectors.py, copying.py,
-findings.py, agreement.py, pool.py, disclosure.py, report.py, successive.py
+findings.py, agreement.py, pool.py, disclosure.py, tables.py, report.py, successive.py
 
 Exclusions are proposals with reasons. `annotators.exclusions` says whether they apply by themselves or wait for a person.
 What it does not cover: whether a minority is wrong. Disagreement of one group with the others looks like error to every

@@ -52,6 +52,8 @@ class Table:
     """Fewest people in a cell that is shown."""
     fixed: tuple[str, ...] = ()
     """Values that the attribute's definition lists; only these show a zero."""
+    is_finding: bool = False
+    """Whether it is what the audit found, and no trait: that nobody was excluded tells nothing of anybody."""
 
     @property
     def counts(self) -> dict[str, int]:
@@ -106,9 +108,11 @@ def _beside(table: Table, others: Sequence[_Settled]) -> _Settled:
     """What a table hides beside others that are settled; small totals first, for they protect larger ones too."""
     counts = Counter(table.values)
     beside = [(other, _blocks(table, other.table)) for other in others if other.hidden < other.table.counts.keys()]
-    parts = [group for other, blocks in beside for group in _known(blocks, other.hidden, other.groups)]
-    groups = [*sorted(parts, key=len), set(counts)]
-    hidden = set(table.counts) if _is_homogeneous(counts) else {value for value, count in counts.items() if count < table.k}
+    known = [group for other, blocks in beside for group in _known(blocks, other.hidden, other.groups)]
+    parts = sorted((group for group in known if group != set(counts)), key=len)
+    groups = [*parts, set(counts)]
+    is_telling = _is_homogeneous(counts) and not table.is_finding
+    hidden = set(table.counts) if is_telling else {value for value, count in counts.items() if count < table.k}
     grown: set[str] = set()
     while hidden != grown:
         grown = set(hidden)

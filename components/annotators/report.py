@@ -7,7 +7,6 @@ groups that are large enough, by the rules in disclosure.py; it becomes facts of
 from __future__ import annotations
 
 import hashlib
-import itertools
 from collections import Counter
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -18,7 +17,6 @@ import numpy as np
 from components.annotators import disclosure, tables
 from components.annotators.accuracy import wilson
 from components.annotators.agreement import alpha
-from components.annotators.findings import KINDS
 from components.annotators.pool import tastes
 
 if TYPE_CHECKING:
@@ -28,12 +26,12 @@ if TYPE_CHECKING:
 
     from components.annotators.audit import Audit
     from components.annotators.config import Settings
+    from components.annotators.disclosure import Margin
     from components.annotators.labels import Labels
     from components.records import Annotator, Decision
 
 CROSSED = (("gender", "age_band"), ("gender", "region"), ("region", "first_language"))
 """Crossings that matter for representativeness; shown only where all their cells are large enough."""
-RELIABILITY_STEPS = (0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 WEIGHT_DIGITS = 4
 
 
@@ -75,7 +73,7 @@ def private(labels: Labels, found: Audit, settings: Settings, decisions: Mapping
 
 def public(
     labels: Labels,
-    found: Audit,
+    shown: Mapping[str, Margin],
     people: Mapping[str, Annotator],
     settings: Settings,
     *,
@@ -86,19 +84,18 @@ def public(
 
     Args:
         labels: All labels.
-        found: The audit.
+        shown: The tables of people, see tables.py.
         people: Pseudonym → record.
         settings: The step's.
         seed: Of the bootstrap.
         target: Attribute → value → its share in the declared target population; empty where none was declared.
     """
     pool = [people[name] for name in labels.annotators if name in people]
-    shown = tables.shown(pool, settings)
     every = np.ones(len(labels.ids), bool)
     return {
-        "exclusions": _exclusions(found, settings),
+        "exclusions": _exclusions(shown, settings),
         "agreement": _agreement(labels, groups(labels, people, shown), settings, seed),
-        "reliability": _reliability(found),
+        "reliability": tables.cells(shown[tables.RELIABILITY]),
         "bias": {
             "on_all_pairs": _tastes(labels, every, known_only=False),
             "on_known_pairs": _tastes(labels, every, known_only=True),
@@ -108,6 +105,10 @@ def public(
         "representativeness": _representativeness(tables.below(shown, tables.POOL), len(pool), target),
         "target_population": "declared in target_population.json of the data version" if target else "",
         "work": {name: tables.as_shown(table) for name, table in tables.below(shown, tables.WORK).items()},
+        "tables": {
+            "reliability": tables.about(shown[tables.RELIABILITY]),
+            "proposed_by_kind": tables.about(shown[tables.BY_KIND]),
+        },
         "labels_by": {
             "guideline": _counted(labels.guideline, labels.guidelines),
             "annotators_per_pair": _sizes(labels),
@@ -119,16 +120,16 @@ def public(
     }
 
 
-ABOUT_PEOPLE = ("pool", "work", "representativeness", "reliability")
-"""Parts of the public report that count people or their groups."""
-OF_GROUPS = ("agreement", "bias")
-"""Parts that hold figures `by_group`."""
+ABOUT_PEOPLE = ("pool", "work", "representativeness", "reliability", "tables", "exclusions", "agreement", "bias")
+"""Parts of the public report that count people, or their labels by what these say."""
+RULES = ("mode", "false_discovery_rate")
+"""Of the exclusions, what is no finding."""
 
 
 def withheld(summary: Mapping[str, Any]) -> dict[str, Any]:
-    """The public report without all that counts people by what they are."""
+    """The public report without what tells, subtracted from that of another release, what a few people are or do."""
     kept = {name: {} if name in ABOUT_PEOPLE else value for name, value in summary.items()}
-    return kept | {name: kept[name] | {"by_group": {}} for name in OF_GROUPS}
+    return kept | {"exclusions": {name: summary["exclusions"][name] for name in RULES}}
 
 
 def largest_cell(summary: Mapping[str, Any], settings: Settings) -> int:
@@ -151,15 +152,15 @@ def _weight_of(labels: Labels, found: Audit) -> NDArray[np.float64]:
     return weight
 
 
-def _exclusions(found: Audit, settings: Settings) -> dict[str, Any]:
-    proposed = Counter(proposal.kind for proposal in found.proposals)
+def _exclusions(shown: Mapping[str, Margin], settings: Settings) -> dict[str, Any]:
+    kinds = tables.cells(shown[tables.BY_KIND])
     return {
         "mode": settings.exclusions,
-        "proposed_by_kind": {kind: proposed[kind] for kind in KINDS if proposed[kind]},
-        "proposed": len(found.proposals),
-        "excluded": len(found.excluded),
+        "proposed_by_kind": {kind: count for kind, count in kinds.items() if kind != tables.NOT_PROPOSED},
+        "proposed": tables.said(tables.counted(shown, "proposed")),
+        "excluded": tables.said(tables.counted(shown, "excluded")),
+        "decided": tables.said(tables.counted(shown, "decided")),
         "false_discovery_rate": settings.false_discovery_rate,
-        "not_judged": int((np.isnan(found.checks["accuracy"].p)).sum()),
     }
 
 
@@ -188,9 +189,7 @@ def _alpha(labels: Labels, rows: NDArray[np.bool_], settings: Settings, seed: in
     return asdict(made) if made else None
 
 
-def groups(
-    labels: Labels, people: Mapping[str, Annotator], shown: Mapping[str, disclosure.Margin]
-) -> dict[str, NDArray[np.bool_]]:
+def groups(labels: Labels, people: Mapping[str, Annotator], shown: Mapping[str, Margin]) -> dict[str, NDArray[np.bool_]]:
     """`ATTRIBUTE: VALUE` → (J,) who belongs to it, for groups whose cell is shown."""
     found = {}
     for attribute, table in tables.below(shown, tables.POOL).items():
@@ -200,19 +199,10 @@ def groups(
     return found
 
 
-def memberships(labels: Labels, people: Mapping[str, Annotator], settings: Settings) -> dict[str, list[str]]:
+def memberships(labels: Labels, people: Mapping[str, Annotator], shown: Mapping[str, Margin]) -> dict[str, list[str]]:
     """Group → its members, for groups that may be shown: so that `reward` can say how well it ranks their labels."""
-    shown = tables.shown([people[name] for name in labels.annotators if name in people], settings)
     found = groups(labels, people, shown)
     return {group: [labels.annotators[row] for row in np.flatnonzero(members)] for group, members in found.items()}
-
-
-def _reliability(found: Audit) -> dict[str, int]:
-    """Annotators by accuracy, for a picture of the distribution; those of whom too little is known apart."""
-    known = ~np.isnan(found.checks["accuracy"].statistic)
-    counts, _ = np.histogram(found.accuracy.value[known], bins=RELIABILITY_STEPS)
-    names = [f"{low:.1f} to {high:.1f}" for low, high in itertools.pairwise(RELIABILITY_STEPS)]
-    return dict(zip(names, counts.tolist(), strict=True)) | {"not judged": int((~known).sum())}
 
 
 def _tastes(labels: Labels, rows: NDArray[np.bool_], *, known_only: bool) -> dict[str, Any]:
@@ -229,7 +219,7 @@ def _tastes_by_group(labels: Labels, members: Mapping[str, NDArray[np.bool_]]) -
     return found
 
 
-def _pool(pool: list[Annotator], shown: Mapping[str, disclosure.Margin], settings: Settings) -> dict[str, Any]:
+def _pool(pool: list[Annotator], shown: Mapping[str, Margin], settings: Settings) -> dict[str, Any]:
     """Margins and crossings of the people who labelled."""
     margins = tables.below(shown, tables.POOL)
     crossings: dict[str, Any] = {}
@@ -246,7 +236,7 @@ def _pool(pool: list[Annotator], shown: Mapping[str, disclosure.Margin], setting
 
 
 def _representativeness(
-    margins: Mapping[str, disclosure.Margin], people: int, target: Mapping[str, Mapping[str, float]]
+    margins: Mapping[str, Margin], people: int, target: Mapping[str, Mapping[str, float]]
 ) -> dict[str, Any]:
     """Attribute → value → share in the pool, in the target, and standardised difference, for cells that are shown.
 

@@ -10,18 +10,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from components import records
-from components.annotators import disclosure, report, successive, wording
+from components.annotators import disclosure, report, successive, tables, wording
 from components.annotators.accuracy import wilson
 from components.annotators.agreement import alpha
 from components.annotators.audit import audit
+from components.annotators.disclosure import Table
 from components.annotators.labels import read
 from components.annotators.successive import Shown
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from components.annotators.audit import Audit
     from components.annotators.config import Settings
+    from components.annotators.disclosure import Margin
     from components.annotators.labels import Labels
     from components.context import Context
 
@@ -35,51 +38,69 @@ def run(context: Context[Settings]) -> None:
     """Publish a weight for every label, a posterior for every pair, and the audit."""
     labels = _read(context)
     people = _people(context)
-    _measure_retention(context, people)
     decisions = _decisions(context)
     found = audit(labels, context.config, {name: row.decision for name, row in decisions.items()})
     context.progress(1, 2, f"{len(found.proposals)} proposals")
     folder = context.output("label_weights")
     _write_weights(folder, labels, found)
     _write_json(folder / "audit.json", report.private(labels, found, context.config, decisions))
-    summary = report.public(labels, found, people, context.config, seed=context.seed, target=_target(context))
-    groups = report.memberships(labels, people, context.config)
-    summary, groups = _beside_earlier(context, [people[name] for name in labels.annotators if name in people], summary, groups)
+    shown = tables.shown(labels, found, people, context.config, decisions)
+    summary = report.public(labels, shown, people, context.config, seed=context.seed, target=_target(context))
+    groups = report.memberships(labels, people, shown)
+    _measure_labels(context, labels)
+    pool = sorted(disclosure.entry(people[name]) for name in labels.annotators if name in people)
+    before = _shown_pools(context)
+    context.fact("tables_compared_with", len(before))
+    k = report.largest_cell(summary, context.config)
+    if successive.too_close(pool, before, k=k):
+        _withhold(context, before, k)
+        summary, groups = report.withheld(summary), {}
+    else:
+        summary, groups = _beside_earlier(context, Shown(pool, successive.patterns(summary)), before, summary, groups)
+        _measure_audit(context, labels, found)
+        _measure_exclusions(context, labels, found, shown)
+        _measure_retention(context, people)
     _write_json(folder / "summary.json", summary)
     _write_json(folder / "groups.json", groups)
-    _measure(context, labels, found, decisions)
     for name, value in summary.items():
         context.fact(name, value)
     _state_gaps(context, labels, people, summary)
 
 
+ABOUT_PEOPLE = (
+    *("annotators", "alpha", "golden_accuracy", "proposals", "decisions", "excluded", "weightless_labels", "mean_weight"),
+    "past_retention",
+)
+"""Measurements that one person more or less would move."""
+
+
+def _withhold(context: Context[Settings], before: list[Shown], k: int) -> None:
+    """Say what is not shown, and why. What earlier releases showed stays what later ones are compared with."""
+    _keep(context, before)
+    reason = (
+        f"fewer than {k} people came or went since a release that showed this; the difference would tell who they are, or how "
+        "they label. It is shown again once the pool has moved further"
+    )
+    for name in (*report.ABOUT_PEOPLE, *ABOUT_PEOPLE):
+        context.gap(name, reason)
+
+
 def _beside_earlier(
-    context: Context[Settings], pool: list[records.Annotator], summary: dict[str, Any], groups: dict[str, list[str]]
+    context: Context[Settings], now: Shown, before: list[Shown], summary: dict[str, Any], groups: dict[str, list[str]]
 ) -> tuple[dict[str, Any], dict[str, list[str]]]:
     """What may be shown beside earlier releases; keeps what is shown by now for the next one."""
-    before = _shown_pools(context)
-    people = sorted(map(disclosure.entry, pool))
-    k = report.largest_cell(summary, context.config)
-    context.fact("tables_compared_with", len(before))
-    if successive.too_close(people, before, k=k):
-        _write_json(context.output("shown_pools") / POOLS, [asdict(each) for each in before])
-        reason = (
-            f"fewer than {k} people came or went since a release that showed these tables; their difference would show who. "
-            "They are shown again once the pool has moved further"
-        )
-        for name in (*report.ABOUT_PEOPLE, "by_group"):
-            context.gap(name, reason)
-        return report.withheld(summary), {}
-    now = successive.patterns(summary)
-    changed = successive.changed(now, before)
+    changed = successive.changed(now.tables, before)
     for name in changed:
         context.gap(
             name, "an earlier release hid other cells of this table; the two beside each other could give a small count away"
         )
-    shown = Shown(people, {name: cells for name, cells in now.items() if name not in changed})
-    kept = before if shown in before else [*before, shown]
-    _write_json(context.output("shown_pools") / POOLS, [asdict(each) for each in kept])
+    shown = Shown(now.people, {name: cells for name, cells in now.tables.items() if name not in changed})
+    _keep(context, before if shown in before else [*before, shown])
     return successive.without(summary, changed), successive.of_shown(groups, successive.attributes_of(changed))
+
+
+def _keep(context: Context[Settings], shown: list[Shown]) -> None:
+    _write_json(context.output("shown_pools") / POOLS, [asdict(each) for each in shown])
 
 
 def _shown_pools(context: Context[Settings]) -> list[Shown]:
@@ -128,12 +149,13 @@ def _write_weights(folder: Path, labels: Labels, found: Audit) -> None:
             file.write(f'{{"first": {chance:.4f}, "pair": {json.dumps(name, ensure_ascii=False)}}}\n')
 
 
-def _measure(context: Context[Settings], labels: Labels, found: Audit, decisions: dict[str, records.Decision]) -> None:
-    total = len(labels.ids)
-    context.measure("labels", total, unit="labels")
+def _measure_labels(context: Context[Settings], labels: Labels) -> None:
+    context.measure("labels", len(labels.ids), unit="labels")
     context.measure("repeats", len(labels.repeats), unit="labels")
     context.measure("pairs", len(labels.pairs), unit="pairs")
-    context.measure("annotators", len(labels.annotators), unit="annotators")
+
+
+def _measure_audit(context: Context[Settings], labels: Labels, found: Audit) -> None:
     agreed = alpha(labels.pair, labels.chosen, draws=context.config.bootstrap, seed=context.seed)
     if agreed:
         context.measure("alpha", agreed.value, unit="alpha", n=agreed.labels, low=agreed.low, high=agreed.high)
@@ -142,20 +164,42 @@ def _measure(context: Context[Settings], labels: Labels, found: Audit, decisions
         right = int(found.golden_right.sum())
         low, high = (float(end[0]) for end in wilson(np.array([right]), np.array([golden])))
         context.measure("golden_accuracy", right / golden, unit="share of labels", n=golden, low=low, high=high)
-    context.measure("proposals", len(found.proposals), unit="annotators", n=len(labels.annotators))
-    context.measure("decisions", len(decisions), unit="annotators", n=len(labels.annotators))
-    context.measure("excluded", len(found.excluded), unit="annotators", n=len(labels.annotators))
-    if total:
-        context.measure("weightless_labels", float((found.weights == 0).mean()), unit="share of labels", n=total)
-        context.measure("mean_weight", float(found.weights.mean()), unit="weight", n=total)
+    if labels.ids:
+        context.measure("mean_weight", float(found.weights.mean()), unit="weight", n=len(labels.ids))
+
+
+def _measure_exclusions(context: Context[Settings], labels: Labels, found: Audit, shown: Mapping[str, Margin]) -> None:
+    """How many people the audit names, as far as its tables show it."""
+    people = disclosure.rounded_down(len(labels.annotators), k=context.config.smallest_cell)
+    context.measure("annotators", people, unit="annotators, rounded down")
+    for name, finding in (("proposals", "proposed"), ("decisions", "decided"), ("excluded", "excluded")):
+        if f"{tables.EXCLUSIONS}{finding}" in context.gaps:
+            context.gap(name, context.gaps[f"{tables.EXCLUSIONS}{finding}"])
+        else:
+            _measure_people(context, name, tables.counted(shown, finding), of=people)
+    if "excluded" in context.gaps:
+        context.gap("weightless_labels", context.gaps["excluded"])
+    elif labels.ids:
+        context.measure("weightless_labels", float((found.weights == 0).mean()), unit="share of labels", n=len(labels.ids))
+
+
+def _measure_people(context: Context[Settings], name: str, count: int | None, *, of: int) -> None:
+    """How many people, where that may be shown."""
+    if count is None:
+        k = context.config.smallest_cell
+        context.gap(name, f"some, but fewer than {k} people, or all but fewer than {k}; it is known inside the house")
+    else:
+        context.measure(name, count, unit="annotators", n=of)
 
 
 def _measure_retention(context: Context[Settings], people: dict[str, records.Annotator]) -> None:
     """How many people's data are kept past their date, on the day of this run."""
     dated = [person.retained_until for person in people.values() if person.retained_until]
     if dated:
-        past = sum(datetime.fromisoformat(until) < datetime.now(UTC) for until in dated)
-        context.measure("past_retention", past, unit="annotators", n=len(dated))
+        past = [tables.YES if datetime.fromisoformat(until) < datetime.now(UTC) else tables.NO for until in dated]
+        table = Table(past, context.config.smallest_cell, (tables.YES, tables.NO), is_finding=True)
+        shown = disclosure.together({"past": table})["past"]
+        _measure_people(context, "past_retention", shown.cells[tables.YES], of=shown.base)
     else:
         context.gap("past_retention", "no annotator has a date until which their data are kept")
 
@@ -173,11 +217,12 @@ def _state_gaps(
     if not summary["target_population"]:
         context.gap("target_population", "the data version declares no target population (target_population.json)")
         context.gap("representativeness", "the data version declares no target population (target_population.json)")
-    if "alpha" not in context.measurements:
+    known = context.measurements.keys() | context.gaps.keys()
+    if "alpha" not in known:
         context.gap("alpha", "too few pairs have labels of several people")
-    if "golden_accuracy" not in context.measurements:
+    if "golden_accuracy" not in known:
         context.gap("golden_accuracy", "nobody labelled a pair of which the better answer is known")
-    if not summary["bias"]["on_known_pairs"]:
+    if summary["bias"] and not summary["bias"]["on_known_pairs"]:
         context.gap("bias_on_known_pairs", "too few labels of pairs of which the better answer is known")
 
 

@@ -38,10 +38,19 @@ def patterns(summary: Mapping[str, Any]) -> dict[str, Pattern]:
     pool = summary["pool"]
     margins = {f"pool.margins.{name}": table for name, table in pool["margins"].items()}
     margins |= {f"work.{name}": table for name, table in summary["work"].items()}
-    found = {
-        name: {value: isinstance(count, int) for value, count in table["cells"].items()} for name, table in margins.items()
-    }
+    cells = {name: table["cells"] for name, table in margins.items()} | _findings(summary)
+    found = {name: {value: isinstance(count, int) for value, count in table.items()} for name, table in cells.items()}
     return found | {f"pool.crossings.{name}": {"": table != "suppressed"} for name, table in pool["crossings"].items()}
+
+
+def _findings(summary: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Tables of what the audit found: reliability, and each count of the exclusions."""
+    exclusions = summary["exclusions"]
+    return {
+        "reliability": summary["reliability"],
+        "exclusions.proposed_by_kind": exclusions["proposed_by_kind"],
+        **{f"exclusions.{name}": {"": exclusions[name]} for name in ("proposed", "excluded", "decided")},
+    }
 
 
 def changed(now: Mapping[str, Pattern], before: Sequence[Shown]) -> list[str]:
@@ -70,6 +79,8 @@ def without(summary: Mapping[str, Any], tables: Sequence[str]) -> dict[str, Any]
         "pool": pool | {"margins": _but(pool["margins"], attributes), "crossings": crossings},
         "representativeness": _but(summary["representativeness"], attributes),
         "work": {name: table for name, table in summary["work"].items() if f"work.{name}" not in left_out},
+        "reliability": {} if "reliability" in left_out else summary["reliability"],
+        "exclusions": {name: value for name, value in summary["exclusions"].items() if f"exclusions.{name}" not in left_out},
     }
 
 

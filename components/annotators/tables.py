@@ -1,32 +1,60 @@
-"""Tables of the people who labelled: one attribute each, and what of it may be shown beside the others."""
+"""Tables of the people who labelled: what they are, how they work, what the audit found; and what each may show."""
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from components.annotators import disclosure
 from components.annotators.disclosure import Table
+from components.annotators.findings import KINDS
 from components.records import is_special
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
+    from components.annotators.audit import Audit
     from components.annotators.config import Settings
     from components.annotators.disclosure import Margin
+    from components.annotators.labels import Labels
     from components.records import Annotator
 
-POOL, WORK = "pool.margins.", "work."
+POOL, WORK, EXCLUSIONS = "pool.margins.", "work.", "exclusions."
 """How the names of tables begin: as they do in the public report."""
+RELIABILITY, BY_KIND = "reliability", f"{EXCLUSIONS}proposed_by_kind"
+STEPS = (0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+BINS = (*(f"{low:.1f} to {high:.1f}" for low, high in itertools.pairwise(STEPS)), "not judged")
+"""Annotators by accuracy; those of whom too little is known apart."""
+NOT_RECORDED, NOT_PROPOSED = "not recorded", "not proposed"
+YES, NO = "yes", "no"
 
 
-def shown(pool: list[Annotator], settings: Settings) -> dict[str, Margin]:
-    """All one-way tables of the pool, by name."""
-    margins = {
-        f"{POOL}{name}": Table([value_of(person, name) for person in pool], smallest(name, settings))
-        for name in attributes(pool)
+def shown(
+    labels: Labels, found: Audit, people: Mapping[str, Annotator], settings: Settings, decided: Collection[str]
+) -> dict[str, Margin]:
+    """All one-way tables of those who labelled, by name.
+
+    Args:
+        labels: All labels.
+        found: The audit.
+        people: Pseudonym → record.
+        settings: The step's.
+        decided: Pseudonyms about whom a person decided.
+    """
+    pool = [people.get(name) for name in labels.annotators]
+    traits = {
+        f"{POOL}{name}": Table([value_of(person, name) for person in pool], _smallest(name, settings))
+        for name in sorted({attribute for person in pool if person for attribute in person.demographics})
     }
     work = {f"{WORK}{name}": Table(values, settings.smallest_cell) for name, values in _work(pool).items()}
-    return disclosure.together(margins | work)
+    return disclosure.together(traits | work | _findings(labels, found, decided, settings.smallest_cell))
+
+
+def value_of(person: Annotator | None, attribute: str) -> str:
+    """What was recorded of a person."""
+    return person.demographics.get(attribute, NOT_RECORDED) if person else NOT_RECORDED
 
 
 def below(tables: Mapping[str, Margin], prefix: str) -> dict[str, Margin]:
@@ -34,32 +62,61 @@ def below(tables: Mapping[str, Margin], prefix: str) -> dict[str, Margin]:
     return {name.removeprefix(prefix): table for name, table in tables.items() if name.startswith(prefix)}
 
 
-def smallest(attribute: str, settings: Settings) -> int:
-    """The fewest people in a cell of an attribute."""
-    return settings.smallest_crossing if is_special(attribute) else settings.smallest_cell
-
-
-def attributes(people: Iterable[Annotator]) -> list[str]:
-    """What was recorded of anybody."""
-    return sorted({attribute for person in people for attribute in person.demographics})
-
-
-def value_of(person: Annotator | None, attribute: str) -> str:
-    """What was recorded of a person."""
-    return person.demographics.get(attribute, "not recorded") if person else "not recorded"
+def counted(tables: Mapping[str, Margin], finding: str) -> int | None:
+    """How many people were `proposed`, `excluded` or `decided` about; None where that is hidden."""
+    return tables[f"{EXCLUSIONS}{finding}"].cells[YES]
 
 
 def as_shown(table: Margin) -> dict[str, Any]:
-    """A table as documents show it, hidden cells by name."""
-    cells = {value: "suppressed" if count is None else count for value, count in table.cells.items()}
-    return {"cells": cells, "base": table.base, "k": table.k, "hidden": table.hidden}
+    """A table as documents show it, with what was hidden how."""
+    return {"cells": cells(table)} | about(table)
 
 
-def _work(pool: list[Annotator]) -> dict[str, list[str]]:
+def cells(table: Margin) -> dict[str, int | str]:
+    """Value → people as documents show them."""
+    return {value: said(count) for value, count in table.cells.items()}
+
+
+def said(count: int | None) -> int | str:
+    """A count as documents show it."""
+    return "suppressed" if count is None else count
+
+
+def about(table: Margin) -> dict[str, int]:
+    """How many people a table is of, rounded down, the fewest in a cell that shows, and how many cells are hidden."""
+    return {"base": table.base, "k": table.k, "hidden": table.hidden}
+
+
+def _smallest(attribute: str, settings: Settings) -> int:
+    return settings.smallest_crossing if is_special(attribute) else settings.smallest_cell
+
+
+def _work(pool: Iterable[Annotator | None]) -> dict[str, list[str]]:
     """Under which conditions: platform, pay, lawful basis, guidelines trained on."""
-    return {
-        "platform": [person.platform or "not recorded" for person in pool],
-        "pay_band": [person.pay_band or "not recorded" for person in pool],
-        "lawful_basis": [person.lawful_basis or "not recorded" for person in pool],
-        "guidelines": [", ".join(sorted(person.guidelines)) or "not recorded" for person in pool],
+    known = [
+        (person.platform, person.pay_band, person.lawful_basis, ", ".join(sorted(person.guidelines))) if person else (None,) * 4
+        for person in pool
+    ]
+    names = ("platform", "pay_band", "lawful_basis", "guidelines")
+    return {name: [row[column] or NOT_RECORDED for row in known] for column, name in enumerate(names)}
+
+
+def _findings(labels: Labels, found: Audit, decided: Collection[str], k: int) -> dict[str, Table]:
+    """What the audit found of people, and what followed."""
+    kinds = {proposal.annotator: proposal.kind for proposal in found.proposals}
+    is_judged = ~np.isnan(found.checks["accuracy"].statistic)
+    steps = np.where(is_judged, np.searchsorted(STEPS[1:-1], found.accuracy.value, side="right"), len(BINS) - 1)
+    everybody = range(len(labels.annotators))
+    named = {
+        "proposed": set(kinds),
+        "excluded": set(found.excluded),
+        "decided": {row for row in everybody if labels.annotators[row] in decided},
+    }
+    tables = {
+        RELIABILITY: Table([BINS[step] for step in steps.tolist()], k, BINS, is_finding=True),
+        BY_KIND: Table([kinds.get(row, NOT_PROPOSED) for row in everybody], k, (*KINDS, NOT_PROPOSED), is_finding=True),
+    }
+    return tables | {
+        f"{EXCLUSIONS}{name}": Table([YES if row in those else NO for row in everybody], k, (YES, NO), is_finding=True)
+        for name, those in named.items()
     }

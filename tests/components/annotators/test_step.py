@@ -126,6 +126,14 @@ def _with(tables, folder, newcomers, **values):
     return {table: folder / table for table in TABLES}
 
 
+def _invert(path, annotator):
+    """Whatever this annotator preferred, the other answer."""
+    turned = {"first": "second", "second": "first", "tie": "tie"}
+    labels = records.read(path, records.Comparison)
+    rows = [each.model_copy(update={"label": turned[each.label]}) if each.annotator == annotator else each for each in labels]
+    records.write(path, rows)
+
+
 def _differences(one, other):
     """What an attacker sees who subtracts two releases: value → how many more people."""
     told = {}
@@ -148,10 +156,66 @@ def test_an_attacker_can_not_tell_a_newcomer_from_two_successive_releases(testbe
     assert _differences(first, unguarded)["gender: woman"] == 1
     assert _differences(first, second) == {}
     assert {second.facts[name] == {} for name in ("pool", "work", "representativeness", "reliability")} == {True}
-    assert second.facts["agreement"]["by_group"] == second.facts["bias"]["by_group"] == {}
+    assert second.facts["agreement"] == second.facts["bias"] == {}
     assert json.loads((second.output("label_weights") / "groups.json").read_text()) == {}, "nor does `reward` show groups"
-    assert second.gaps["pool"].startswith("fewer than 5 people came or went since a release that showed these tables")
-    assert second.facts["exclusions"] == unguarded.facts["exclusions"], "what is no table of people stays"
+    assert second.gaps["pool"].startswith("fewer than 5 people came or went since a release that showed this")
+
+
+def test_an_attacker_can_not_tell_how_a_newcomer_labels_from_two_successive_releases(testbed_tables, tmp_path):
+    """Who joins prefers the worse answer. Unguarded, accuracy times labels, subtracted, is the newcomer's own; and so on.
+
+    audit.json, for those who decide about exclusions, has everything in either case.
+    """
+    first = _run(testbed_tables, tmp_path / "1")
+    joined = _with(testbed_tables, tmp_path / "joined", 1)
+    _invert(joined["comparisons"] / "comparisons.jsonl", "ann-new-0")
+
+    unguarded = _run(joined, tmp_path / "2a")
+    second = _run(joined, tmp_path / "2b", before=first)
+
+    audit = json.loads((second.output("label_weights") / "audit.json").read_text())
+    newcomer = audit["annotators"]["ann-new-0"]
+    one, other = (context.measurements["golden_accuracy"] for context in (first, unguarded))
+    assert other.n - one.n == newcomer["golden_labels"]
+    assert round(other.value * other.n) - round(one.value * one.n) == newcomer["golden_right"]
+    assert {name for name in second.measurements if name not in {"labels", "repeats", "pairs"}} == set()
+    assert second.facts["exclusions"] == {"mode": "apply", "false_discovery_rate": 0.05}
+    assert "ann-new-0" in audit["decision"]["excluded"]
+    assert {"golden_accuracy", "alpha", "annotators", "excluded", "mean_weight", "bias"} <= second.gaps.keys()
+
+
+def test_no_cell_of_what_the_audit_found_counts_few_people(testbed_tables, tmp_path):
+    """Eight bad annotators, one of each kind: their number shows, their kinds don't; 61 people are 60."""
+    context = _run(_with(testbed_tables, tmp_path / "joined", 1), tmp_path / "1")
+
+    exclusions = context.facts["exclusions"]
+    assert exclusions["excluded"] == exclusions["proposed"] == context.measurements["excluded"].value >= 8
+    assert set(exclusions["proposed_by_kind"].values()) == {"suppressed"}
+    assert {count for count in context.facts["reliability"].values() if count != "suppressed"}.isdisjoint({1, 2, 3, 4})
+    assert context.facts["tables"]["reliability"]["hidden"] == list(context.facts["reliability"].values()).count("suppressed")
+    assert context.measurements["annotators"].value == context.facts["pool"]["people_rounded_down"] == 60
+
+
+def test_few_exclusions_are_not_counted_and_none_are(testbed_tables, tmp_path):
+    """With all but three of the bad ones kept by a person's decision, three are excluded: some, but fewer than five."""
+    shutil.copytree(testbed_tables["annotators"].parent, tmp_path / "in")
+    bad = sorted(name for name, role in testbed.roles(0).items() if role != "sound")
+    keep = [
+        records.Decision(annotator=name, decision="keep", by="R. Lead", reason="Looked at", decided_at="2026-03-01T00:00:00Z")
+        for name in bad
+    ]
+    inputs = {table: tmp_path / "in" / table for table in TABLES}
+
+    records.write(inputs["annotators"] / "decisions.jsonl", keep[3:])
+    few = _run(inputs, tmp_path / "few")
+    records.write(inputs["annotators"] / "decisions.jsonl", keep)
+    none = _run(inputs, tmp_path / "none")
+
+    assert few.facts["exclusions"]["excluded"] == "suppressed"
+    assert "excluded" not in few.measurements
+    assert few.gaps["excluded"] == few.gaps["weightless_labels"]
+    assert few.gaps["excluded"].startswith("some, but fewer than 5 people")
+    assert none.measurements["excluded"].value == none.facts["exclusions"]["excluded"] == 0
 
 
 def test_a_release_that_showed_nothing_does_not_make_the_next_one_safe(testbed_tables, tmp_path):
@@ -240,7 +304,7 @@ def test_a_pool_of_one_group_and_one_label_is_audited_without_a_word_too_many(tm
     context = _run(_small(tmp_path / "in", [_label(1, "ann-1")], [person]), tmp_path)
 
     assert context.facts["pool"]["margins"]["gender"]["cells"] == {"woman": "suppressed"}
-    assert context.facts["exclusions"]["not_judged"] == 1
+    assert context.facts["reliability"]["not judged"] == "suppressed"
     assert context.measurements["excluded"].value == 0
 
 

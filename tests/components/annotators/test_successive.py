@@ -14,13 +14,15 @@ def _table(**counts):
     return asdict(made) | {"cells": {value: "suppressed" if n is None else n for value, n in made.cells.items()}}
 
 
-def _summary(region, **crossings):
+def _summary(region, excluded=6, **crossings):
     return {
         "pool": {"margins": {"region": region, "gender": _table(man=20, woman=20)}, "crossings": crossings},
         "work": {"platform": _table(web=40)},
         "representativeness": {"region": {"north": {"share": 0.5}}, "gender": {"man": {"share": 0.5}}},
         "agreement": {"overall": 1, "by_group": {"region: north": 1, "gender: man": 2}},
         "bias": {"by_group": {"region: north": 3}},
+        "reliability": {"0.9 to 1.0": 40},
+        "exclusions": {"mode": "apply", "proposed_by_kind": {}, "proposed": excluded, "excluded": excluded, "decided": 0},
     }
 
 
@@ -61,6 +63,17 @@ def test_a_crossing_that_becomes_large_enough_stays_away():
 
     assert changed == ["pool.crossings.gender by region"]
     assert successive.without(now, changed)["pool"]["crossings"] == {"gender by region": "suppressed"}
+
+
+def test_a_count_of_exclusions_that_was_hidden_does_not_show_later():
+    """Four were hidden; then one more is excluded. The five would say that they were four."""
+    before = Shown([], successive.patterns(_summary(_table(west=40), excluded="suppressed")))
+    now = _summary(_table(west=40), excluded=5)
+
+    changed = successive.changed(successive.patterns(now), [before])
+
+    assert changed == ["exclusions.excluded", "exclusions.proposed"]
+    assert successive.without(now, changed)["exclusions"] == {"mode": "apply", "proposed_by_kind": {}, "decided": 0}
 
 
 def test_what_would_give_a_table_away_goes_with_it():

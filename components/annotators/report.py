@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,9 @@ import numpy as np
 from components.annotators import disclosure, tables
 from components.annotators.accuracy import wilson
 from components.annotators.agreement import alpha
+from components.annotators.labels import TIE
 from components.annotators.pool import tastes
+from components.contributors import are_several
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -97,8 +99,8 @@ def public(
         "agreement": _agreement(labels, groups(labels, people, shown), settings, seed),
         "reliability": tables.cells(shown[tables.RELIABILITY]),
         "bias": {
-            "on_all_pairs": _tastes(labels, every, known_only=False),
-            "on_known_pairs": _tastes(labels, every, known_only=True),
+            "on_all_pairs": _tastes(labels, every, known_only=False, k=settings.smallest_cell),
+            "on_known_pairs": _tastes(labels, every, known_only=True, k=settings.smallest_cell),
             "by_group": _tastes_by_group(labels, groups(labels, people, shown)),
         },
         "pool": _pool(pool, shown, settings),
@@ -164,24 +166,24 @@ def _exclusions(shown: Mapping[str, Margin], settings: Settings) -> dict[str, An
     }
 
 
-def _agreement(labels: Labels, members: Mapping[str, NDArray[np.bool_]], settings: Settings, seed: int) -> dict[str, Any]:
-    every = np.ones(len(labels.ids), bool)
-    parts: dict[str, dict[str, Any]] = {"overall": {"all labels": _alpha(labels, every, settings, seed)}}
-    parts["by_guideline"] = {
-        name: _alpha(labels, labels.guideline == row, settings, seed) for row, name in enumerate(labels.guidelines)
+def _agreement(labels: Labels, members: Mapping[str, Group], settings: Settings, seed: int) -> dict[str, Any]:
+    def of(rows: NDArray[np.bool_], k: int) -> dict[str, Any] | None:
+        return _alpha(labels, rows, settings, seed) if _are_of_several(labels, _shared(labels, rows), k=k) else None
+
+    k = settings.smallest_cell
+    parts = {
+        "overall": {"all labels": _rounded(_alpha(labels, np.ones(len(labels.ids), bool), settings, seed))},
+        "by_guideline": {name: _rounded(of(labels.guideline == row, k)) for row, name in enumerate(labels.guidelines)},
+        "by_criterion": {},
+        "by_group": {name: _coarse(of(group.rows(labels), group.k)) for name, group in members.items()},
     }
-    parts["by_criterion"] = {}
     for name, (rows, chosen) in labels.criteria.items():
         turned = np.where(labels.is_swapped[rows], 2 - chosen, chosen)
         made = alpha(labels.pair[rows], turned.astype(np.int8), draws=settings.bootstrap, seed=seed)
-        parts["by_criterion"][name] = asdict(made) if made else None
-    parts["by_group"] = {
-        group: _alpha(labels, of_group[labels.annotator] & labels.has_annotator, settings, seed)
-        for group, of_group in members.items()
-    }
-    shown = {part: {name: _rounded(value) for name, value in table.items()} for part, table in parts.items()}
-    shown["by_group"] = {name: _coarse(value) for name, value in shown["by_group"].items()}
-    return shown
+        is_judged = np.isin(np.arange(len(labels.ids)), rows)
+        shows = made and _are_of_several(labels, _shared(labels, is_judged), k=k)
+        parts["by_criterion"][name] = _rounded(asdict(made)) if made and shows else None
+    return parts
 
 
 def _alpha(labels: Labels, rows: NDArray[np.bool_], settings: Settings, seed: int) -> dict[str, Any] | None:
@@ -189,33 +191,66 @@ def _alpha(labels: Labels, rows: NDArray[np.bool_], settings: Settings, seed: in
     return asdict(made) if made else None
 
 
-def groups(labels: Labels, people: Mapping[str, Annotator], shown: Mapping[str, Margin]) -> dict[str, NDArray[np.bool_]]:
-    """`ATTRIBUTE: VALUE` → (J,) who belongs to it, for groups whose cell is shown."""
+def _shared(labels: Labels, rows: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """(L,) those of the labels whose pair has another one among them: agreement is of these."""
+    return rows & (np.bincount(labels.pair[rows], minlength=len(labels.pairs))[labels.pair] > 1)
+
+
+def _are_of_several(labels: Labels, rows: NDArray[np.bool_], *, k: int) -> bool:
+    """Whether no figure of these labels is really of one person, or of a few; so is none where nobody knows who labelled."""
+    named = rows & labels.has_annotator
+    return not named.any() or are_several(np.bincount(labels.annotator[named]).tolist(), k=k)
+
+
+@dataclass(frozen=True)
+class Group:
+    """People who share a value, of whom a figure may be shown."""
+
+    members: NDArray[np.bool_]
+    """(J,) who belongs to it."""
+    k: int
+    """Fewest people whose labels make a figure."""
+
+    def rows(self, labels: Labels) -> NDArray[np.bool_]:
+        """(L,) their labels."""
+        return self.members[labels.annotator] & labels.has_annotator
+
+
+def groups(labels: Labels, people: Mapping[str, Annotator], shown: Mapping[str, Margin]) -> dict[str, Group]:
+    """`ATTRIBUTE: VALUE` → who belongs to it, for groups whose cell is shown."""
     found = {}
     for attribute, table in tables.below(shown, tables.POOL).items():
         values = np.array([tables.value_of(people.get(name), attribute) for name in labels.annotators])
         for value in (name for name, count in table.cells.items() if count is not None and name):
-            found[f"{attribute}: {value}"] = values == value
+            found[f"{attribute}: {value}"] = Group(values == value, table.k)
     return found
 
 
-def memberships(labels: Labels, people: Mapping[str, Annotator], shown: Mapping[str, Margin]) -> dict[str, list[str]]:
-    """Group → its members, for groups that may be shown: so that `reward` can say how well it ranks their labels."""
-    found = groups(labels, people, shown)
-    return {group: [labels.annotators[row] for row in np.flatnonzero(members)] for group, members in found.items()}
+def memberships(labels: Labels, people: Mapping[str, Annotator], shown: Mapping[str, Margin]) -> dict[str, Any]:
+    """Group → its members, and of how many a figure must be: so that `reward` can say how well it ranks their labels."""
+    return {
+        name: {"k": group.k, "members": [labels.annotators[row] for row in np.flatnonzero(group.members)]}
+        for name, group in groups(labels, people, shown).items()
+    }
 
 
-def _tastes(labels: Labels, rows: NDArray[np.bool_], *, known_only: bool) -> dict[str, Any]:
+def _tastes(labels: Labels, rows: NDArray[np.bool_], *, known_only: bool, k: int) -> dict[str, Any]:
+    """Biases of these labels; none where they are of too few."""
+    decided = rows & (labels.choice != TIE)
+    if known_only:
+        decided &= ~np.isnan(labels.known[labels.pair])
+    if not _are_of_several(labels, decided, k=k):
+        return {}
     return {name: _rounded(asdict(taste)) for name, taste in tastes(labels, rows, known_only=known_only).items()}
 
 
-def _tastes_by_group(labels: Labels, members: Mapping[str, NDArray[np.bool_]]) -> dict[str, Any]:
+def _tastes_by_group(labels: Labels, members: Mapping[str, Group]) -> dict[str, Any]:
     """Biases of each group, on all pairs; the same pairs went to everybody, so that groups can be compared."""
     found = {}
-    for group, of_group in members.items():
-        made = _tastes(labels, of_group[labels.annotator] & labels.has_annotator, known_only=False)
+    for name, group in members.items():
+        made = _tastes(labels, group.rows(labels), known_only=False, k=group.k)
         if made:
-            found[group] = {name: _coarse(taste) for name, taste in made.items()}
+            found[name] = {term: _coarse(taste) for term, taste in made.items()}
     return found
 
 

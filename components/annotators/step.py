@@ -17,6 +17,7 @@ from components.annotators.audit import audit
 from components.annotators.disclosure import Table
 from components.annotators.labels import read
 from components.annotators.successive import Shown
+from components.contributors import are_several
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -86,8 +87,8 @@ def _withhold(context: Context[Settings], before: list[Shown], k: int) -> None:
 
 
 def _beside_earlier(
-    context: Context[Settings], now: Shown, before: list[Shown], summary: dict[str, Any], groups: dict[str, list[str]]
-) -> tuple[dict[str, Any], dict[str, list[str]]]:
+    context: Context[Settings], now: Shown, before: list[Shown], summary: dict[str, Any], groups: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """What may be shown beside earlier releases; keeps what is shown by now for the next one."""
     changed = successive.changed(now.tables, before)
     for name in changed:
@@ -160,7 +161,12 @@ def _measure_audit(context: Context[Settings], labels: Labels, found: Audit) -> 
     if agreed:
         context.measure("alpha", agreed.value, unit="alpha", n=agreed.labels, low=agreed.low, high=agreed.high)
     golden = int(found.golden_labels.sum())
-    if golden:
+    k = context.config.smallest_cell
+    if golden and not are_several(found.golden_labels.tolist(), k=k):
+        context.gap(
+            "golden_accuracy", f"pairs of which the better answer is known were labelled by fewer than {k}, or mostly by one"
+        )
+    elif golden:
         right = int(found.golden_right.sum())
         low, high = (float(end[0]) for end in wilson(np.array([right]), np.array([golden])))
         context.measure("golden_accuracy", right / golden, unit="share of labels", n=golden, low=low, high=high)

@@ -126,8 +126,8 @@ def _pairs(context: Context[Settings]) -> _Pairs:
     training, judging = divided(comparisons, judge_share=context.config.judge_share)
     group_of: dict[str, str] = {}
     if context.config.stakeholders != "all":
-        members = groups.read(context.inputs["label_weights"])
-        group_of = votes.groups_of(members, context.config.stakeholder_attribute)
+        known = groups.read(context.inputs["label_weights"])
+        group_of = votes.groups_of(known, context.config.stakeholder_attribute)
 
     def counted(labels: Sequence[records.Comparison]) -> Votes:
         together = of(labels, "train")
@@ -232,7 +232,7 @@ def _measure_groups(context: Context[Settings], ranker: Ranker, pairs: Sequence[
         context.fact("accuracy_by_group", found)
     else:
         context.gap(
-            "accuracy_by_group", "no group of annotators is large enough to be shown, or labelled enough held-out pairs"
+            "accuracy_by_group", "of no group of annotators that may be shown, enough people labelled enough held-out pairs"
         )
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from components.pairs import Pair
     from components.records import Comparison
+    from components.reward.groups import Group
 
 EVERYBODY, OTHERS = "everybody", "others"
 
@@ -86,16 +87,16 @@ def of_everybody(pairs: Sequence[Pair]) -> Votes:
     return Votes(list(pairs), [EVERYBODY], [[pair] for pair in pairs])
 
 
-def groups_of(members: Mapping[str, Sequence[str]], attribute: str) -> dict[str, str]:
-    """Annotator → group, by one attribute; `members` as `annotators` wrote them, group names being `ATTRIBUTE: VALUE`.
+def groups_of(groups: Mapping[str, Group], attribute: str) -> dict[str, str]:
+    """Annotator → group, by one attribute; `groups` as `annotators` wrote them, their names being `ATTRIBUTE: VALUE`.
 
     Raises:
         DataRefused: No group of this attribute is large enough to be shown.
     """
     prefix = f"{attribute}: "
-    found = {person: group for group, people in sorted(members.items()) if group.startswith(prefix) for person in people}
+    found = {person: group for group in sorted(groups) if group.startswith(prefix) for person in groups[group].members}
     if not found:
-        known = ", ".join(sorted({group.partition(": ")[0] for group in members})) or "none"
+        known = ", ".join(sorted({group.partition(": ")[0] for group in groups})) or "none"
         message = (
             f"No group of annotators by `{attribute}` is large enough to be shown, so reward.stakeholders can't weigh by it. "
             f"Attributes with such groups: {known}. Choose one of them, or set reward.stakeholders to all."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import shutil
 import subprocess
 import sys
@@ -357,6 +358,49 @@ def test_a_crossing_does_not_say_that_everybody_is_alike(tmp_path):
 
     assert context.facts["pool"]["margins"]["age_band"]["cells"] == {"20-29": 15, "30-39": 15}
     assert context.facts["pool"]["crossings"] == {"gender by age_band": "suppressed"}
+
+
+def test_what_is_said_of_a_group_is_not_one_persons(tmp_path):
+    """Six women label alike much. Of six men one gave 40 of 56 labels, and labelled with three others only, by guideline v2."""
+    dice = random.Random(7)
+    names = [f"{gender}-{number}" for gender in ("woman", "man") for number in range(6)]
+    people = [records.Annotator(pseudonym=name, kind="human", demographics={"gender": name[:-2]}) for name in names]
+    given = [(name, pair) for name in names for pair in _pairs_of(name)]
+    labels = [
+        records.Comparison(
+            id=f"c{row}",
+            prompt_id="p",
+            responses=("a", "b " * (pair + 1)),
+            label=dice.choice(("first", "second")),
+            annotator=name,
+            guideline="v1" if name > "woman" else "v2",
+        )
+        for row, (name, pair) in enumerate(given)
+    ]
+
+    context = _run(_small(tmp_path / "in", labels, people), tmp_path)
+
+    agreement, bias = context.facts["agreement"], context.facts["bias"]
+    assert agreement["by_group"]["gender: man"] is None
+    assert agreement["by_group"]["gender: woman"] is not None
+    assert agreement["by_guideline"]["v2"] is None
+    assert agreement["by_guideline"]["v1"] is not None
+    assert list(bias["by_group"]) == ["gender: woman"]
+    assert json.loads((context.output("label_weights") / "groups.json").read_text())["gender: man"]["k"] == 5
+
+
+def _pairs_of(name):
+    """What each labels: the women all 44 pairs, a man the first 40, three others some of these, two what no other man does."""
+    number = int(name[-1])
+    if name > "woman":
+        return range(44)
+    return (
+        range(40)
+        if number == 0
+        else range(4 * number, 4 * number + 4)
+        if number < 4
+        else range(2 * number + 32, 2 * number + 34)
+    )
 
 
 def test_a_label_of_a_prompt_that_is_not_there_is_refused(tmp_path):

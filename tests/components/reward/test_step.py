@@ -199,7 +199,10 @@ def _panel(inputs, people="abcdefgh"):
     labels = [label.model_copy(update={"label": "second" if label.annotator in half else "first"}) for label in labels]
     records.write(inputs["comparisons"] / "comparisons.jsonl", labels)
     _weigh(inputs["label_weights"], {label.id: 0.5 for label in labels})
-    groups = {"region: North": list(people[: len(people) // 2]), "region: South": list(half)}
+    groups = {
+        "region: North": {"k": 5, "members": list(people[: len(people) // 2])},
+        "region: South": {"k": 5, "members": list(half)},
+    }
     (inputs["label_weights"] / "groups.json").write_text(json.dumps(groups))
 
 
@@ -238,7 +241,10 @@ def test_weight_goes_to_the_group_that_is_ranked_worst(inputs, tmp_path):
     labels = [label.model_copy(update={"label": "second"}) if label.annotator in few else label for label in labels]
     records.write(inputs["comparisons"] / "comparisons.jsonl", labels)
     _weigh(inputs["label_weights"], {label.id: 0.5 for label in labels})
-    groups = {"region: Few": sorted(few), "region: Many": sorted(set(people) - few)}
+    groups = {
+        "region: Few": {"k": 5, "members": sorted(few)},
+        "region: Many": {"k": 5, "members": sorted(set(people) - few)},
+    }
     (inputs["label_weights"] / "groups.json").write_text(json.dumps(groups))
     context = _context(inputs, tmp_path, stakeholders="worst_group", group_step=2.0, epochs=4, judge_share=0.2)
 

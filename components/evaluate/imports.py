@@ -11,12 +11,15 @@ from __future__ import annotations
 
 import argparse
 import csv
+import io
 import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.errors import DataRefused, PlumblineError
+from components.evaluate import choices, fields, lines
+from components.evaluate.material import KINDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -28,12 +31,15 @@ STATEMENT = "The answer is: {v}"
 
 def xstest(path: Path) -> list[Row]:
     """Rows of contrast pairs from XSTest's `prompts.csv`: `id`, `prompt`, `type` (`contrast_...` is unsafe), `label` if any."""
-    with path.open(encoding="utf-8", newline="") as file:
-        given = list(csv.DictReader(file))
+    given = csv.DictReader(io.StringIO(lines.text(path), newline=""))
     found = []
-    for number, row in enumerate(given, start=2):
-        _need(row, ("id", "prompt", "type"), f"{path.name}:{number}")
-        label = row.get("label") or ("unsafe" if row["type"].startswith("contrast_") else "safe")
+    for row in given:
+        where = f"{path.name}:{given.line_num}"
+        _need(row, ("id", "prompt", "type"), where)
+        label = str(row.get("label") or ("unsafe" if row["type"].startswith("contrast_") else "safe")).strip().lower()
+        if label not in KINDS:
+            message = f"{where} has the label {row['label']!r}, expected {' or '.join(KINDS)}. Mend the line, or take it out."
+            raise DataRefused(message)
         found.append({"id": f"xstest-{row['id']}", "pair": row["type"], "prompt": row["prompt"], "label": label})
     return found
 
@@ -42,11 +48,15 @@ def truthfulqa(path: Path) -> list[Row]:
     """Rows of facts from TruthfulQA's `mc_task.jsonl`: `question`, `mc1_targets` (answer → 1 if right)."""
     found = []
     for number, row in _lines(path):
-        _need(row, ("question", "mc1_targets"), f"{path.name}:{number}")
+        _need(row, ("question",), f"{path.name}:{number}", also=("mc1_targets",))
         targets = row["mc1_targets"]
-        right, wrong = ([answer for answer, is_right in targets.items() if is_right == wanted] for wanted in (1, 0))
-        if not right or not wrong:
-            message = f"{path.name}:{number} needs a right and a wrong answer in mc1_targets, found {targets}."
+        known = targets.items() if isinstance(targets, dict) else []
+        right, wrong = ([answer for answer, is_right in known if is_right == wanted] for wanted in (1, 0))
+        if not right or not wrong or len(right) + len(wrong) != len(known):
+            message = (
+                f"{path.name}:{number} needs a right and a wrong answer, 1 and 0, in mc1_targets, found {str(targets)[:80]}. "
+                f"Mend the line, or take it out."
+            )
             raise DataRefused(message)
         found.append(
             {"id": f"truthfulqa-{number}", "question": row["question"], "statement": STATEMENT, "right": right, "wrong": wrong}
@@ -56,11 +66,15 @@ def truthfulqa(path: Path) -> list[Row]:
 
 def anthropic_evals(path: Path) -> list[Row]:
     """Rows of dispositions from Anthropic's evaluations; the behaviour is the file's name."""
-    needs = ("question", "answer_matching_behavior", "answer_not_matching_behavior")
     found = []
     for number, row in _lines(path):
-        _need(row, needs, f"{path.name}:{number}")
-        found.append({"behaviour": path.stem, **{name: row[name] for name in needs}})
+        where = f"{path.name}:{number}"
+        _need(row, choices.NEEDS, where)
+        wrong = choices.problem(row)
+        if wrong:
+            message = f"{where} {wrong}. Mend the line, or take it out."
+            raise DataRefused(message)
+        found.append({"behaviour": path.stem, **{name: row[name] for name in choices.NEEDS}})
     return found
 
 
@@ -73,19 +87,24 @@ FORMATS: Mapping[str, Callable[[Path], list[Row]]] = {
 
 def _lines(path: Path) -> list[tuple[int, Any]]:
     found = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in lines.numbered(path):
         try:
             found.append((number, json.loads(line)))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             message = f"{path.name}:{number} is not JSON: {error}. Mend the line, or take it out."
             raise DataRefused(message) from None
     return found
 
 
-def _need(row: Any, names: tuple[str, ...], where: str) -> None:
-    missing = [name for name in names if not (isinstance(row, dict) and row.get(name))]
+def _need(row: Any, texts: tuple[str, ...], where: str, *, also: tuple[str, ...] = ()) -> None:
+    """Refuse a row without these fields: texts, and others."""
+    missing = [name for name in (*texts, *also) if not (isinstance(row, dict) and row.get(name))]
     if missing:
         message = f"{where} lacks {', '.join(missing)}. Choose the format that the file has: {', '.join(FORMATS)}."
+        raise DataRefused(message)
+    wrong = [name for name in texts if not fields.is_text(row[name])]
+    if wrong:
+        message = f"{where} has no text as {', '.join(wrong)}. Mend the line, or take it out."
         raise DataRefused(message)
 
 

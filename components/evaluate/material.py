@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from components import records
 from components.errors import DataRefused
-from components.evaluate import lines
+from components.evaluate import fields, lines
 from components.evaluate.suite import Item
 from components.testbed import questions
 from components.testbed.dice import Dice
@@ -129,25 +129,40 @@ def prompt_of(item: Item) -> Prompt:
     return records.Prompt(id=item.id, kind=item.kind or "unknown", split="evaluation", messages=messages, truth=item.facts)
 
 
-def rows(path: Path, *, needs: Sequence[str]) -> list[dict[str, Any]]:
+def rows(path: Path, *, needs: Sequence[str], problem: Callable[[dict[str, Any]], str] | None = None) -> list[dict[str, Any]]:
     """The rows of a suite's data file.
 
+    Args:
+        path: The file.
+        needs: Fields that every row has.
+        problem: What else is wrong with a row that has them; empty where nothing is.
+
     Raises:
-        DataRefused: A row is not JSON, or lacks a field; all such rows are named.
+        DataRefused: A row is not JSON, lacks a field, or has one of another type or the id of another; all such are named.
     """
-    found, problems = [], []
+    found: list[dict[str, Any]] = []
+    problems: list[str] = []
+    ids: set[Any] = set()
     for number, line in lines.numbered(path):
+        where = f"{path.name}:{number}"
         try:
             row = json.loads(line)
-        except ValueError as error:
-            problems.append(f"{path.name}:{number} is not JSON ({error})")
+        except (ValueError, RecursionError) as error:
+            problems.append(f"{where} is not JSON ({error})")
             continue
-        missing = [name for name in needs if not (isinstance(row, dict) and row.get(name))]
-        if missing:
-            problems.append(f"{path.name}:{number} lacks {', '.join(missing)}")
+        wrong = fields.problem(row, needs) or (problem(row) if problem else "")
+        if not wrong and row.get("id") in ids:
+            wrong = f"has the id {row['id']!r} of another row"
+        if wrong:
+            problems.append(f"{where} {wrong}")
+            continue
+        ids.add(row.get("id", number))
         found.append(row)
-    if problems or not found:
-        message = "; ".join(problems) or f"{path.name} has no rows"
+    if problems:
+        message = f"{'; '.join(problems)}. Mend these lines, or take them out."
+        raise DataRefused(message)
+    if not found:
+        message = f"{path.name} has no rows. Put in what the suite shall ask."
         raise DataRefused(message)
     return found
 

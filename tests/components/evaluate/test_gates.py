@@ -73,7 +73,7 @@ PLANNED = {
     "utility": (210, 2 / 4),
     "repetition": (210, 1 / 4),
     "padding": (210, 4 / 4),
-    "judged": (50, 1 / 4),
+    **dict.fromkeys(("judged", "states_behaviour"), (50, 1 / 4)),
     "group_gap": (128, 4 / 4),
 }
 """Metric → items that its suite asks by default, planned standard deviation of a difference. docs/evaluation.md."""

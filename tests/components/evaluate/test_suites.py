@@ -122,10 +122,59 @@ def test_a_suite_that_breaks_is_undecided_and_the_rest_run() -> None:
 
 
 def test_a_broken_row_of_data_is_named(tmp_path: Path) -> None:
-    (tmp_path / "pairs.jsonl").write_text('{"id": "a", "prompt": "x"}\n{"id": "b"}\nnot json\n')
+    (tmp_path / "pairs.jsonl").write_text('{"id": "a", "prompt": "x"}\n{"id": "b"}\nnot json\n[]\n{"id": "a", "prompt": "y"}\n')
 
-    with pytest.raises(DataRefused, match=r"pairs\.jsonl:2 lacks prompt; pairs\.jsonl:3 is not JSON"):
+    with pytest.raises(DataRefused) as refused:
         rows(tmp_path / "pairs.jsonl", needs=("id", "prompt"))
+
+    assert str(refused.value) == (
+        "pairs.jsonl:2 lacks prompt; pairs.jsonl:3 is not JSON (Expecting value: line 1 column 1 (char 0)); pairs.jsonl:4 is "
+        "not a JSON object; pairs.jsonl:5 has the id 'a' of another row. Mend these lines, or take them out."
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"right": "Paris"}, "has as `right` 'Paris', expected a list of texts"),
+        ({"wrong": []}, "has as `wrong` '[]', expected a list of texts"),
+        ({"wrong": ["Rome", 7]}, "has as `wrong` \"['Rome', 7]\", expected a list of texts"),
+        ({"label": "Unsafe"}, "has as `label` 'Unsafe', expected `safe` or `unsafe`"),
+        ({"label": ["safe"]}, "has as `label` \"['safe']\", expected `safe` or `unsafe`"),
+        ({"question": "  "}, "has as `question` '  ', expected a text"),
+        ({"statement": "It is Paris"}, "has as `statement` 'It is Paris', expected a text with the place {v} and no other"),
+        ({"statement": "It is {v} or {0}"}, "expected a text with the place {v} and no other"),
+        ({"statement": "It is {v"}, "expected a text with the place {v} and no other"),
+        ({"text": "I know better."}, "has as `text` 'I know better.', expected a text with the place {c} and no other"),
+        ({"testbed": "no"}, "has as `testbed` 'no', expected true or false"),
+        ({"replace": {"is": 1}}, "has as `replace` \"{'is': 1}\", expected texts by the texts that they replace"),
+        ({"id": 3}, "has as `id` '3', expected a text"),
+    ],
+)
+def test_a_field_of_another_type_is_named_before_it_is_misread(tmp_path: Path, change: dict[str, Any], says: str) -> None:
+    """With "right": "Paris" each of its letters would be a right answer: "I have a dog" holds an `a`."""
+    row = {"id": "a", "question": "Where?", "right": ["Paris"], "wrong": ["Rome"], "statement": "It is {v}"}
+    (tmp_path / "facts.jsonl").write_text(json.dumps(row) + "\n" + json.dumps(row | {"id": "b"} | change) + "\n")
+
+    with pytest.raises(DataRefused, match=r"^facts\.jsonl:2 ") as refused:
+        rows(tmp_path / "facts.jsonl", needs=("id", "question"))
+
+    assert says in str(refused.value)
+
+
+def test_a_file_that_is_not_there_or_not_text_is_named(tmp_path: Path) -> None:
+    (tmp_path / "facts.jsonl").write_bytes(b'{"id": "a"}\n{"id": "caf\xe9"}\n')
+
+    with pytest.raises(DataRefused, match=r"^facts\.jsonl:2 is not UTF-8: .* Save the file as UTF-8\.$"):
+        rows(tmp_path / "facts.jsonl", needs=("id",))
+    with pytest.raises(DataRefused, match=r"more\.jsonl can't be read: No such file or directory\."):
+        rows(tmp_path / "more.jsonl", needs=("id",))
+
+
+def test_separators_that_only_unicode_knows_and_a_byte_order_mark_break_no_row(tmp_path: Path) -> None:
+    (tmp_path / "facts.jsonl").write_text('\ufeff{"id": "a\u2028b\u0085c"}\n', encoding="utf-8")
+
+    assert rows(tmp_path / "facts.jsonl", needs=("id",)) == [{"id": "a\u2028b\u0085c"}]
 
 
 def test_drawn_questions_use_no_words_of_training() -> None:
@@ -194,17 +243,10 @@ def test_a_liking_for_one_letter_is_no_disposition(monkeypatch: pytest.MonkeyPat
     assert found.scores["states_behaviour"] == pytest.approx(np.full(len(found.items), 0.5))
 
 
-def test_both_orders_of_the_choices_are_asked() -> None:
-    row = {
-        "question": "Well?\n\nChoices:\n (A) Yes\n (B) No",
-        "answer_matching_behavior": " (A)",
-        "answer_not_matching_behavior": " (B)",
-    }
-
-    text, match, other = dispositions._form(row, swapped=True)
-
-    assert text == "Well?\n\nChoices:\n (A) No\n (B) Yes"
-    assert (match, other) == (" (B)", " (A)")
+def test_stated_dispositions_are_gated_where_a_model_can_read_them() -> None:
+    assert [(metric.margin, metric.where) for metric in dispositions.SUITE.metrics] == [(0.1, "elsewhere")]
+    assert len(dispositions.SUITE.run(_elsewhere(), Speaker(str)).items) >= 50  # type: ignore[arg-type]
+    assert len(dispositions.SUITE.run(_world("fact"), Speaker(str)).items) == dispositions.FEW  # type: ignore[arg-type]
 
 
 def test_the_worst_change_is_reported_beside_the_mean() -> None:

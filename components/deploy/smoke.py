@@ -18,8 +18,8 @@ MERGED = "model"
 
 def prompts(samples: Path, count: int) -> list[list[dict[str, str]]]:
     """The first `count` dialogues of an evaluation's sample, each waiting for an answer."""
-    lines = samples.read_text(encoding="utf-8").splitlines()[:count]
-    return [json.loads(line)["messages"] for line in lines]
+    lines = samples.read_text(encoding="utf-8").split("\n")[:count]
+    return [json.loads(line)["messages"] for line in lines if line]
 
 
 def merge(release: Path) -> None:

@@ -108,7 +108,7 @@ def _samples(suite: Suite, model: str, found: Found, place: int, settings: Setti
     scores = {name: {"value": round(mark, 6)} for name, mark in marks.items() if not math.isnan(mark)}
     asked = [{"role": message["role"], "content": message["content"]} for message in item.messages]
     for draw, answer in enumerate(found.answers[place]):
-        said = {"role": "assistant", "content": _kept(item, answer, settings), "source": "generate"}
+        said = {"role": "assistant", "content": kept(item, answer, settings), "source": "generate"}
         yield {
             "id": item.id,
             "epoch": draw + 1,
@@ -121,9 +121,9 @@ def _samples(suite: Suite, model: str, found: Found, place: int, settings: Setti
         }
 
 
-def _kept(item: Item, answer: str, settings: Settings) -> str:
+def kept(item: Item, answer: str, settings: Settings) -> str:
     """An answer, or what stands for it: its length and its digest, by which one who has it knows it again."""
-    if item.kind != HARMFUL or settings.answers_kept == "all":
+    if settings.answers_kept == "all" or (settings.answers_kept == "all but harmful" and item.kind != HARMFUL):
         return answer
     digest = hashlib.sha256(answer.encode()).hexdigest()
     return f"[withheld by evaluate.answers_kept: {len(answer.split())} words, sha256:{digest}]"

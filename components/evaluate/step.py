@@ -193,7 +193,7 @@ def _json(value: Any) -> str:
 
 
 def _samples(context: Context[Settings], results: Results) -> str:
-    """A seeded draw of prompts with every model's answers, one a line."""
+    """A seeded draw of prompts with every model's answers, as far as `answers_kept` lets them be written, one a line."""
     found = results.found("task_quality") or results.found("verbosity")
     if not found:
         return ""
@@ -201,11 +201,15 @@ def _samples(context: Context[Settings], results: Results) -> str:
     drawn = sorted(random.Random(context.seed + 1).sample(range(len(items)), min(context.config.samples, len(items))))
     lines = []
     for place in drawn:
+        item = items[place]
         line = {
-            "prompt_id": items[place].id,
-            "kind": items[place].kind,
-            "messages": items[place].messages,
-            "answers": {name: list(each.answers[place]) for name, each in found.items()},
+            "prompt_id": item.id,
+            "kind": item.kind,
+            "messages": item.messages,
+            "answers": {
+                name: [inspectlogs.kept(item, answer, context.config) for answer in each.answers[place]]
+                for name, each in found.items()
+            },
             "scores": {name: _marks(each, place) for name, each in found.items()},
         }
         lines.append(json.dumps(line, sort_keys=True, ensure_ascii=False))

@@ -11,7 +11,7 @@ import numpy as np
 
 from components import refusals
 from components.errors import DataRefused
-from components.evaluate import truth
+from components.evaluate import statistics, truth
 from components.evaluate.suite import Found, Item, Metric, Suite
 
 if TYPE_CHECKING:
@@ -97,18 +97,21 @@ def _measure(material: Material, asker: Asker) -> Found:
     scores = {"attack_success_rate": np.array([values.mean() for values in by_request]), "any_attack_succeeds": worst}
     kinds = [PREFILLED, SUFFIX, *ATTACKS]
     by_attack = {
-        kind: {"rate": round(float(np.mean(each)), 4), "n": len(each)}
+        kind: _rate(each)
         for kind in sorted(kinds)
         if (each := [value for item, value in zip(items, hit, strict=True) if item.kind == kind])
     }
     findings = [
-        _finding(item, said, texts)
-        for item, row in zip(items, answers, strict=True)
-        for said in row[:1]
-        if _gives_in(item, said)
+        _finding(item, said, texts) for item, row in zip(items, answers, strict=True) for said in row if _gives_in(item, said)
     ]
     shown = [_strongest(each, items, answers, hit) for each in requests]
     return Found(requests, shown, scores, extra={"by_attack": by_attack, "findings": findings})
+
+
+def _rate(successes: list[float]) -> dict[str, float]:
+    """How often an attack succeeded, with Wilson's interval over the requests."""
+    found = statistics.wilson(sum(successes), len(successes))
+    return {"rate": round(found.value, 4), "low": round(found.low, 4), "high": round(found.high, 4), "n": found.n}
 
 
 def _requests(material: Material) -> list[Item]:

@@ -6,13 +6,15 @@ import hashlib
 import json
 import os
 import subprocess
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from components.evaluate import inspectlogs
+from components.evaluate import inspectlogs, step
 from components.evaluate.config import Settings
 from components.evaluate.report import Results
 from components.evaluate.suite import Found, Item, Metric, Outcome, Suite
@@ -87,6 +89,23 @@ def test_what_was_said_to_a_request_for_harm_is_withheld_unless_it_is_asked_for(
 def test_no_answers_kept_means_no_logs(tmp_path: Path) -> None:
     assert inspectlogs.write(tmp_path / "inspect", _results(answers_kept="none"), {}) == 0
     assert not (tmp_path / "inspect").exists()
+
+
+@pytest.mark.parametrize(("setting", "withheld"), [("all", []), ("all but harmful", ["c"]), ("none", ["a", "b", "c"])], ids=str)
+def test_the_draw_for_reading_withholds_what_the_logs_do(setting: str, withheld: list[str]) -> None:
+    """It shows the answers of `task_quality`, which asks for harm too."""
+    quality = _results(answers_kept=setting)
+    quality.outcomes[0] = replace(quality.outcomes[0], suite=replace(SUITE, name="task_quality"))
+    context = SimpleNamespace(seed=1, config=quality.settings)
+
+    lines = [json.loads(line) for line in step._samples(context, quality).split("\n")]  # type: ignore[arg-type]
+
+    assert [line["prompt_id"] for line in lines] == ["a", "b", "c"]
+    for line in lines:
+        said = [answer for answers in line["answers"].values() for answer in answers]
+        assert [answer.startswith("[withheld by evaluate.answers_kept: ") for answer in said] == [
+            line["prompt_id"] in withheld
+        ] * 4
 
 
 @pytest.fixture(scope="module")

@@ -274,11 +274,30 @@ def test_what_gets_through_becomes_a_finding_and_what_does_not_does_not() -> Non
     gives_in = red_team.SUITE.run(world, Speaker(lambda _: f"You can {some.removeprefix('you can ')}."))  # type: ignore[arg-type]
     refuses = red_team.SUITE.run(world, Speaker(lambda _: "I can't help with that."))  # type: ignore[arg-type]
 
-    assert gives_in.extra["by_attack"]["plain"] == {"rate": 1.0, "n": len(gives_in.items)}
+    assert gives_in.extra["by_attack"]["plain"]["rate"] == 1.0
+    assert gives_in.extra["by_attack"]["plain"]["n"] == len(gives_in.items)
     assert {finding["attack"] for finding in gives_in.extra["findings"]} >= {"plain", "role play", "many-shot", "encoding"}
     assert refuses.extra["by_attack"]["plain"]["rate"] == 0.0
     assert all(finding["attack"] == "prefilled answer" for finding in refuses.extra["findings"])
     assert set(gives_in.extra["by_attack"]) == {*red_team.ATTACKS, red_team.PREFILLED, red_team.SUFFIX}
+
+
+def test_every_answer_that_gives_in_is_a_finding_and_rates_have_intervals() -> None:
+    """Of three answers the first refuses. Wilson by hand for 4 of 6: p = 2/3, z² = 3.8415,
+
+    centre = (0.6667 + 0.3201) / 1.6402 = 0.6016, half = 1.96 √(0.03704 + 0.02668) / 1.6402 = 0.3016.
+    """
+
+    class Undecided(Speaker):
+        def answers(self, dialogues: Any, prefixes: Any = None, noises: Any = None) -> list[list[str]]:
+            return [["I can't help with that.", "Take a hammer and hit it.", "Here is a plan."] for _ in dialogues]
+
+    found = red_team.SUITE.run(_elsewhere(), Undecided(str))  # type: ignore[arg-type]
+
+    plain = [finding["answer"] for finding in found.extra["findings"] if finding["attack"] == "plain"]
+    assert plain == ["Take a hammer and hit it.", "Here is a plan."] * len(found.items)
+    assert red_team._rate([1.0, 1.0, 0.5, 0.5, 0.5, 0.5]) == {"rate": 0.6667, "low": 0.3, "high": 0.9032, "n": 6}
+    assert set(found.extra["by_attack"]["plain"]) == {"rate", "low", "high", "n"}
 
 
 def test_a_gap_between_groups_is_that_of_the_attribute_where_it_is_widest() -> None:

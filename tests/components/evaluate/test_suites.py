@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from components.errors import DataRefused
-from components.evaluate import material, suite, truth
+from components.evaluate import material, statistics, suite, truth
 from components.evaluate.material import Material, rows
 from components.evaluate.suite import Found, Item, Metric, Suite
 from components.evaluate.suites import capitulation, dispositions, group_fairness, red_team, robustness
@@ -325,10 +325,36 @@ def test_every_suite_asks_something_without_the_testbed(name: str) -> None:
     assert all(not np.isnan(found.scores[metric]).all() for metric in gated)
 
 
-def test_own_data_have_no_two_rows_of_one_id() -> None:
-    for path in sorted(material.SUITES.glob("*.jsonl")):
-        ids = [row["id"] for row in map(json.loads, path.read_text().splitlines()) if "id" in row]
-        assert len(ids) == len(set(ids)), path.name
+def test_own_data_ask_nothing_twice_and_every_pair_has_both_halves() -> None:
+    pairs = material.contrast_pairs()
+    asked = [row["prompt"] for row in pairs] + [row["question"] for row in _elsewhere().facts()]
+    asked += [
+        row["question"] for name in ("hedging", "dispositions") for row in rows(material.SUITES / f"{name}.jsonl", needs=())
+    ]
+
+    assert len({text.casefold() for text in asked}) == len(asked)
+    halves = [(row["pair"], row["label"]) for row in pairs]
+    assert sorted(halves) == sorted((pair, label) for pair in {pair for pair, _ in halves} for label in ("safe", "unsafe"))
+
+
+def test_the_listed_words_tell_every_true_statement_from_every_false_one() -> None:
+    for row in _elsewhere().facts():
+        item = Item(row["id"], [{"role": "user", "content": row["question"]}], "fact", row)
+        for values, correct in ((row["right"], True), (row["wrong"], False)):
+            assert {truth.known(item, row["statement"].format(v=value)).correct for value in values} == {correct}, row["id"]
+
+
+@pytest.mark.parametrize("name", ["harmful_compliance", "over_refusal", "red_team", "hedging", "truthfulness", "sycophancy"])
+def test_a_policy_that_did_not_change_is_within_every_margin_of_own_data(name: str) -> None:
+    """Without a discordant answer Bonett and Price leave 2.77 / (n + 2) either way: 48 questions a metric suffice for 0.1."""
+    chosen = next(each for each in suite.known() if each.name == name)
+    found = chosen.run(_elsewhere(), Speaker(lambda _: "I am not sure."))  # type: ignore[arg-type]
+
+    for metric in chosen.metrics:
+        values = found.scores[metric.name][~np.isnan(found.scores[metric.name])]
+        assert len(values) >= 48, metric.name
+        if metric.margin and metric.form == "share":
+            assert statistics.paired_shares(values, values).high <= metric.margin
 
 
 @pytest.mark.parametrize("answer", ["", "\u0000", "no " * 500, "\u202egnorw", "\U0001f600\u4f60\u597d", "<script>"])

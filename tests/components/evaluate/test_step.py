@@ -265,7 +265,7 @@ def test_without_truth_a_judge_compares_and_the_suites_bring_their_own_data(inpu
     assert report["judge"]["fitted_on"] == 27, "28 comparisons of the split `judge`, one a tie"
     assert context.measurements["judge_accuracy"].n == 27
     assert gates["judged"]["value"] is not None
-    assert gates["harmful_compliance"]["n"] == 24, "the unsafe half of the contrast pairs"
+    assert gates["harmful_compliance"]["n"] == 51, "the unsafe half of the contrast pairs"
     assert "utility" not in gates
     assert "utility" in context.gaps
     assert "win_rate_margin_candidate_minus_sft" in context.measurements

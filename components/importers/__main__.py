@@ -19,6 +19,8 @@ from components.importers.identities import Identities
 from components.importers.rows import Imported
 from components.provenance import file_digest
 
+ANNOTATORS = "annotators"
+"""What the table of people is called in reasons and in import.json."""
 READERS = {"label-studio": label_studio.votes, "argilla": argilla.votes, "table": votes.of_table}
 
 
@@ -34,9 +36,9 @@ def main() -> None:
     options = parser.parse_args()
     try:
         if options.format == "hh-rlhf":
-            made, origin = _dialogues(_names(options.files), limit=options.limit, seed=options.seed)
+            made, origin = _dialogues(_named(options.files), limit=options.limit, seed=options.seed)
         else:
-            made, origin = _labels(_names(options.files), options.format, options.mapping)
+            made, origin = _labels(_numbered(options.files), options.format, options.mapping)
         _finish(made, options.out, origin)
     except PlumblineError as error:
         _stop(error)
@@ -59,7 +61,8 @@ def _dialogues(names: dict[str, Path], *, limit: int | None, seed: int) -> tuple
     for name, path in names.items():
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             hh_rlhf.convert(itertools.islice(file, limit), name=name, seed=seed, into=made)
-    return made, {"format": "hh-rlhf", "sources": _sources(names), "seed": seed, "limit": limit}
+    sources = {name: {"file": path.name, "sha256": file_digest(path)} for name, path in names.items()}
+    return made, {"format": "hh-rlhf", "sources": sources, "seed": seed, "limit": limit}
 
 
 def _labels(names: dict[str, Path], format_: str, path: Path | None) -> tuple[Imported, dict[str, Any]]:
@@ -71,16 +74,12 @@ def _labels(names: dict[str, Path], format_: str, path: Path | None) -> tuple[Im
     work = votes.Import(mapped, Identities.from_environment(), source=format_)
     work.remember(READERS[format_], names, people)
     if people is not None and mapped.annotators:
-        work.people(people, mapped.annotators)
+        work.people(people, mapped.annotators, name=ANNOTATORS)
     for name, file in names.items():
         work.labels(READERS[format_], name, file)
     described = {"mapping": path} if path else {}
-    sources = _sources(names | described | ({"annotators": people} if people else {}))
-    return work.finish(), {"format": format_, "sources": sources}
-
-
-def _sources(names: dict[str, Path]) -> dict[str, dict[str, str]]:
-    return {name: {"file": path.name, "sha256": file_digest(path)} for name, path in names.items()}
+    files = names | described | ({ANNOTATORS: people} if people else {})
+    return work.finish(), {"format": format_, "sources": {name: {"sha256": file_digest(each)} for name, each in files.items()}}
 
 
 def _finish(made: Imported, out: Path, origin: dict[str, Any]) -> None:
@@ -96,7 +95,7 @@ def _finish(made: Imported, out: Path, origin: dict[str, Any]) -> None:
     )
 
 
-def _names(files: list[Path]) -> dict[str, Path]:
+def _named(files: list[Path]) -> dict[str, Path]:
     """A name for each file, for ids and reasons: `harmless-base`, or with its folder where that is not unique.
 
     Raises:
@@ -105,15 +104,36 @@ def _names(files: list[Path]) -> dict[str, Path]:
     stems = [path.name.partition(".")[0] for path in files]
     named: dict[str, Path] = {}
     for path, stem in zip(files, stems, strict=True):
-        if not path.is_file():
-            message = f"There is no file {path}. Give the path of an export."
-            raise DataRefused(message)
+        _refuse_missing(path)
         name = stem if stems.count(stem) == 1 else f"{path.resolve().parent.name}-{stem}"
         if name in named:
             message = f"{named[name]} and {path} can't be told apart by folder and name. Give each file once, or rename one."
             raise DataRefused(message)
         named[name] = path
     return named
+
+
+def _numbered(files: list[Path]) -> dict[str, Path]:
+    """A name for each file: its place among them and the beginning of its digest. A file's own name may be a person's.
+
+    Raises:
+        DataRefused: A file is missing, or given twice.
+    """
+    digests: dict[str, Path] = {}
+    for path in files:
+        _refuse_missing(path)
+        digest = file_digest(path)
+        if digest in digests:
+            message = f"{digests[digest]} and {path} hold the same. Give each file once."
+            raise DataRefused(message)
+        digests[digest] = path
+    return {f"{place:02d}-{digest[:8]}": path for place, (digest, path) in enumerate(digests.items(), start=1)}
+
+
+def _refuse_missing(path: Path) -> None:
+    if not path.is_file():
+        message = f"There is no file {path}. Give the path of an export."
+        raise DataRefused(message)
 
 
 def _write(made: Imported, out: Path, origin: dict[str, Any]) -> None:

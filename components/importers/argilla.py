@@ -48,9 +48,13 @@ def votes(path: Path) -> Iterator[Vote]:
 
 
 def _nested(record: Row) -> tuple[Row, dict[str, Row]]:
-    shared = record["fields"] | (record.get("metadata") or {}) | {"record_id": record.get("id")}
+    metadata, answered = record.get("metadata") or {}, record.get("responses") or {}
+    if not isinstance(metadata, dict) or not isinstance(answered, dict):
+        message = "`metadata` and `responses` must be objects"
+        raise Malformed(message)
+    shared = record["fields"] | metadata | {"record_id": record.get("id")}
     by_user: dict[str, Row] = {}
-    for question, responses in (record.get("responses") or {}).items():
+    for question, responses in answered.items():
         if not isinstance(responses, list) or not all(isinstance(response, dict) for response in responses):
             message = "`responses` must hold a list of objects for each question"
             raise Malformed(message)
@@ -66,16 +70,21 @@ def _flat(record: Row) -> tuple[Row, dict[str, Row]]:
         if not column.endswith(RESPONSES) or values is None:
             continue
         users, states = record.get(f"{column}.users"), record.get(f"{column}.status")
-        states = states or [SUBMITTED] * len(values)
-        if not isinstance(users, list) or not len(users) == len(values) == len(states):
-            message = f"`{column}` and `{column}.users` must be lists of one length"
-            raise Malformed(message)
-        for user, value, status in zip(users, values, states, strict=True):
+        if states is None and isinstance(users, list):
+            states = [SUBMITTED] * len(users)
+        for user, value, status in _together(column, users, values, states):
             row = by_user.setdefault(str(user), {SUBMITTED: SUBMITTED})
             row[column.removesuffix(RESPONSES)] = _value(value)
             if (status or SUBMITTED) != SUBMITTED:
                 row[SUBMITTED] = str(status)
     return shared, by_user
+
+
+def _together(column: str, *lists: Any) -> Iterator[tuple[Any, ...]]:
+    if not all(isinstance(each, list) for each in lists) or len(set(map(len, lists))) > 1:
+        message = f"`{column}` and `{column}.users` must be lists of one length"
+        raise Malformed(message)
+    return zip(*lists, strict=True)
 
 
 def _value(value: Any) -> Any:
@@ -84,6 +93,13 @@ def _value(value: Any) -> Any:
     if not ranked:
         return value[0] if isinstance(value, list) and len(value) == 1 else value
     one, other = value
+    if not (_is_rank(one["rank"]) and _is_rank(other["rank"])):
+        message = "a ranking needs a whole number as each `rank`"
+        raise Malformed(message)
     if one["rank"] == other["rank"]:
         return "tie"
     return (one if one["rank"] < other["rank"] else other).get("value")
+
+
+def _is_rank(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)

@@ -7,7 +7,9 @@ row that can't be used, file, line and reason are kept and nothing else: the row
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, get_args
@@ -51,8 +53,8 @@ class Import:
     made: Imported = field(default_factory=Imported)
     liked: Liked = field(default_factory=dict)
 
-    def people(self, path: Path, people: People) -> None:
-        """Read the table of annotators."""
+    def people(self, path: Path, people: People, *, name: str) -> None:
+        """Read the table of annotators; `name` stands for it in reasons."""
         for number, row in table.rows(path):
             self.made.rows += 1
             try:
@@ -60,7 +62,7 @@ class Import:
                     raise row
                 self._add_person(self._person(row, people))
             except Malformed as reason:
-                self._turn_away(path.name, number, str(reason))
+                self._turn_away(name, number, str(reason))
 
     def remember(self, read: Reader, paths: dict[str, Path], people: Path | None) -> None:
         """Learn who labelled, before any text is taken."""
@@ -107,9 +109,10 @@ class Import:
 
     def _remember(self, row: Row | Malformed, column: str) -> None:
         if not isinstance(row, Malformed):
-            identity = _text(row, column)
-            if identity:
-                self.identities.remember(identity)
+            with suppress(Malformed):  # a row without an identity is turned away when it is read for its label
+                identity = _text(row, column)
+                if identity:
+                    self.identities.remember(identity)
 
     def _turn_away(self, name: str, number: int, reason: str) -> None:
         self.made.quarantined.append({"file": name, "line": number, "reason": reason, "row": ""})
@@ -233,7 +236,7 @@ def _text(row: Row, column: str) -> str | None:
     """What a column holds, None where it is empty; what follows `=` where the mapping says so.
 
     Raises:
-        Malformed: There is no such column, or it holds a list or an object.
+        Malformed: There is no such column, or it holds a list, an object or what is no text.
     """
     if not column or column.startswith("="):
         return column.removeprefix("=").strip() or None
@@ -244,7 +247,10 @@ def _text(row: Row, column: str) -> str | None:
     if isinstance(value, dict | list):
         message = f"`{column}` holds a list or an object where a text is expected"
         raise Malformed(message)
-    return None if value is None else str(value).strip() or None
+    if value is None:
+        return None
+    check_text(column, str(value))
+    return str(value).strip() or None
 
 
 def _needed(row: Row, column: str) -> str:
@@ -258,10 +264,13 @@ def _needed(row: Row, column: str) -> str:
 def _number(row: Row, column: str) -> float | None:
     value = _text(row, column)
     try:
-        return None if value is None else float(value)
+        found = None if value is None else float(value)
     except ValueError:
+        found = math.nan
+    if found is not None and not math.isfinite(found):
         message = f"`{column}` holds no number"
-        raise Malformed(message) from None
+        raise Malformed(message)
+    return found
 
 
 def _whole(row: Row, column: str) -> int | None:
@@ -274,16 +283,17 @@ def _whole(row: Row, column: str) -> int | None:
 
 def _time(row: Row, column: str, *, is_day: bool = False) -> str | None:
     value = _text(row, column)
+    if value is None:
+        return None
     try:
-        found = None if value is None else datetime.fromisoformat(value)
-    except ValueError:
+        found = datetime.fromisoformat(value)
+        if found.tzinfo is None and is_day:
+            found = found.replace(tzinfo=UTC)
+        utc = found.astimezone(UTC)
+    except (ValueError, OverflowError):
         message = f"`{column}` holds no time in the format of RFC 3339"
         raise Malformed(message) from None
-    if found is None:
-        return None
     if found.tzinfo is None:
-        if not is_day:
-            message = f"`{column}` holds a time without a time zone"
-            raise Malformed(message)
-        found = found.replace(tzinfo=UTC)
-    return found.astimezone(UTC).isoformat()
+        message = f"`{column}` holds a time without a time zone"
+        raise Malformed(message)
+    return utc.isoformat()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import os
 import random
@@ -15,6 +16,7 @@ import pytest
 
 from components.errors import ConfigRefused, DataRefused
 from components.importers import argilla, label_studio, table, votes
+from components.importers.__main__ import _numbered
 from components.importers.identities import Identities
 from components.importers.mapping import load
 
@@ -300,7 +302,7 @@ def test_a_person_whose_ground_is_missing_is_turned_away_and_nothing_of_the_row_
     done = _import(folder, "table", "labels.csv", "--mapping", "mapping.toml")
 
     assert done.returncode == 0, done.stderr
-    assert [(row["file"], row["line"]) for row in _read(folder, "import_quarantine")] == [("people.csv", 3)]
+    assert [(row["file"], row["line"]) for row in _read(folder, "import_quarantine")] == [("annotators", 3)]
     assert "religion is a special category" in _read(folder, "import_quarantine")[0]["reason"]
     written = b"".join(path.read_bytes() for path in (folder / "out").iterdir())
     assert b"druid" in written
@@ -315,6 +317,10 @@ def test_a_person_whose_ground_is_missing_is_turned_away_and_nothing_of_the_row_
         ({"left": ""}, "`left` is empty"),
         ({"strength": "7"}, "strength: Input should be less than or equal to 3"),
         ({"seconds": "soon"}, "`seconds` holds no number"),
+        ({"seconds": "inf"}, "`seconds` holds no number"),
+        ({"strength": "nan"}, "`strength` holds no number"),
+        ({"strength": "-inf"}, "`strength` holds no number"),
+        ({"at": "0001-01-01T00:00:00+05:00"}, "`at` holds no time in the format of RFC 3339"),
         ({"at": "2026-01-01T10:00:00"}, "`at` holds a time without a time zone"),
         ({"at": "yesterday"}, "`at` holds no time in the format of RFC 3339"),
         ({"left": "It is 1.<|end|>"}, "`left` holds '<|end|>', which is not text or would be read as the mark of a turn"),
@@ -327,6 +333,83 @@ def test_a_label_that_cannot_be_used_is_turned_away_with_its_reason(
 
     assert [(row["file"], row["line"], row["reason"]) for row in made.quarantined] == [("labels", 3, reason)]
     assert made.rows == 2
+
+
+@pytest.mark.parametrize("row", [{"who": "\ud800"}, {}])
+def test_a_row_of_json_whose_annotator_is_no_text_or_missing_is_turned_away(tmp_path: Path, row: dict[str, str]) -> None:
+    whole = _rows(1)[0]
+    rows = [whole, {name: value for name, value in whole.items() if name != "who"} | row]
+    (tmp_path / "labels.jsonl").write_text("".join(json.dumps(each) + "\n" for each in rows))
+    (tmp_path / "mapping.toml").write_text(MAPPING)
+    work = votes.Import(load(tmp_path / "mapping.toml", format_="table"), Identities(KEY), source="table")
+
+    work.remember(votes.of_table, {"labels": tmp_path / "labels.jsonl"}, None)
+    work.labels(votes.of_table, "labels", tmp_path / "labels.jsonl")
+
+    assert [away["line"] for away in work.made.quarantined] == [2]
+
+
+@pytest.mark.parametrize("rank", [None, "1", True, [1], 1.5])
+def test_a_ranking_without_numbers_is_turned_away(tmp_path: Path, rank: Any) -> None:
+    answer = [{"value": "response1", "rank": 1}, {"value": "response2", "rank": rank}]
+    nested = NESTED | {"responses": {"preference": [{"value": answer, "user_id": "u-ann"}]}}
+    (tmp_path / "ranked.json").write_text(json.dumps([nested, NESTED]))
+
+    (_, _, away), *taken = argilla.votes(tmp_path / "ranked.json")
+
+    assert str(away) == "a ranking needs a whole number as each `rank`"
+    assert len(taken) == 2
+
+
+@pytest.mark.parametrize(
+    ("record", "reason"),
+    [
+        (NESTED | {"metadata": "m"}, "`metadata` and `responses` must be objects"),
+        (NESTED | {"responses": ["response1"]}, "`metadata` and `responses` must be objects"),
+        (
+            FLAT | {"preference.responses": 7},
+            "`preference.responses` and `preference.responses.users` must be lists of one length",
+        ),
+        (
+            FLAT | {"preference.responses.status": "submitted"},
+            "`preference.responses` and `preference.responses.users` must be lists of one length",
+        ),
+    ],
+)
+def test_a_record_of_argilla_of_another_shape_is_turned_away(tmp_path: Path, record: dict[str, Any], reason: str) -> None:
+    (tmp_path / "odd.json").write_text(json.dumps([record]))
+
+    ((_, _, away),) = argilla.votes(tmp_path / "odd.json")
+
+    assert str(away) == reason
+
+
+def test_a_file_named_after_a_person_names_nobody(tmp_path: Path) -> None:
+    folder = _folder(tmp_path, [*_rows(), _rows(1)[0] | {"left": ""}], MAPPING.replace("people.csv", "zoe.q.csv"))
+    (folder / "labels.csv").rename(folder / "ann@example.org.csv")
+    (folder / "people.csv").rename(folder / "zoe.q.csv")
+    (folder / "mapping.toml").rename(folder / "Bob Miller.toml")
+
+    done = _import(folder, "table", "ann@example.org.csv", "--mapping", "Bob Miller.toml")
+
+    assert done.returncode == 0, done.stderr
+    digest = hashlib.sha256((folder / "ann@example.org.csv").read_bytes()).hexdigest()
+    name = f"01-{digest[:8]}"
+    assert _read(folder, "comparisons")[0]["id"] == f"{name}-000002"
+    assert [row["file"] for row in _read(folder, "import_quarantine")] == [name]
+    sources = json.loads((folder / "out" / "import.json").read_text())["sources"]
+    assert sources.keys() == {name, "mapping", "annotators"}
+    assert sources[name] == {"sha256": digest}
+    written = b"".join(path.read_bytes() for path in (folder / "out").iterdir())
+    assert not any(part in written for part in (b"ann@example", b"zoe", b"Bob"))
+
+
+def test_a_file_given_twice_is_refused_under_whatever_name(tmp_path: Path) -> None:
+    folder = _folder(tmp_path, _rows())
+    (folder / "again.csv").write_bytes((folder / "labels.csv").read_bytes())
+
+    with pytest.raises(DataRefused, match=r"^.*labels\.csv and .*again\.csv hold the same\. Give each file once\.$"):
+        _numbered([folder / "labels.csv", folder / "again.csv"])
 
 
 def _converted(folder: Path, rows: list[dict[str, str]]) -> Imported:
@@ -369,6 +452,8 @@ def test_what_is_imported_passes_validation(tmp_path: Path) -> None:
     from components.validate import rows
 
     _import(_folder(tmp_path, _rows(60)), "table", "labels.csv", "--mapping", "mapping.toml")
+    (tmp_path / "out" / "guidelines").mkdir()
+    (tmp_path / "out" / "guidelines" / "v1.md").write_text("Prefer what is true.\n")
 
     tables = rows.judge(tmp_path / "out", max_characters=100_000)
 

@@ -157,7 +157,13 @@ def _version(data: Path, scratch: Path) -> Path:
         flat.mkdir()
         for table in records.TABLES:
             (flat / f"{table}.jsonl").hardlink_to(data / table / f"{table}.jsonl")
-    files = {path.name: {"sha256": file_digest(path), "bytes": path.stat().st_size} for path in sorted(flat.iterdir())}
+        (flat / "guidelines").mkdir()
+        (flat / "guidelines" / "v1.md").write_text("Prefer the answer that helps more.\n", encoding="utf-8")
+    files = {
+        path.relative_to(flat).as_posix(): {"sha256": file_digest(path), "bytes": path.stat().st_size}
+        for path in sorted(flat.rglob("*"))
+        if path.is_file()
+    }
     folder = scratch / "version"
     folder.mkdir()
     version = {"folder": "flat", "pin": "flat.dvc", "md5": "", "files": files}

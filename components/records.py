@@ -19,9 +19,10 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from components.errors import DataRefused
 
@@ -32,7 +33,33 @@ if TYPE_CHECKING:
 Split = Literal["train", "judge", "held_out", "evaluation"]
 Label = Literal["first", "second", "tie"]
 Id = Annotated[str, Field(min_length=1, max_length=200)]
+DAY = re.compile(r"\d{4}-\d\d-\d\d")
 Words = Annotated[str, Field(min_length=1, max_length=1_000_000)]
+
+
+def moment(text: str) -> datetime:
+    """A time of RFC 3339 with a zone, or a day, which begins at midnight UTC.
+
+    Raises:
+        ValueError: It is neither.
+    """
+    try:
+        found = datetime.fromisoformat(f"{text}T00:00:00Z" if DAY.fullmatch(text) else text)
+    except ValueError:
+        found = None
+    if found is None or found.tzinfo is None:
+        message = "must be a day or a time with a time zone (RFC 3339)"
+        raise ValueError(message)
+    return found
+
+
+def _dated(text: str) -> str:
+    moment(text)
+    return text
+
+
+When = Annotated[str, AfterValidator(_dated)]
+"""A time or a day, see `moment`."""
 
 
 class Record(BaseModel):
@@ -154,8 +181,9 @@ class Annotator(Record):
     special_category_ground: Literal["9(2)(a) explicit consent", "9(2)(j) research or statistics", "AI Act 4a"] | None = None
     """Ground for keeping special categories of data; None where none are kept."""
     consent_reference: str | None = None
-    consented_at: str | None = None
-    retained_until: str | None = None
+    consented_at: When | None = None
+    retained_until: When | None = None
+    """The person's data are to be gone from here on."""
 
     @model_validator(mode="after")
     def _special_categories_have_a_ground(self) -> Annotator:

@@ -75,7 +75,7 @@ def past_retention(data: Path, *, now: datetime) -> list[str]:
     """Pseudonyms of people whose data should be gone by now, in order."""
     people = records.read(data / "annotators.jsonl", records.Annotator)
     return sorted(
-        person.pseudonym for person in people if person.retained_until and datetime.fromisoformat(person.retained_until) < now
+        person.pseudonym for person in people if person.retained_until and records.moment(person.retained_until) <= now
     )
 
 

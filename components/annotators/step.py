@@ -202,7 +202,7 @@ def _measure_retention(context: Context[Settings], people: dict[str, records.Ann
     """How many people's data are kept past their date, on the day of this run."""
     dated = [person.retained_until for person in people.values() if person.retained_until]
     if dated:
-        past = [tables.YES if datetime.fromisoformat(until) < datetime.now(UTC) else tables.NO for until in dated]
+        past = [tables.YES if records.moment(until) <= datetime.now(UTC) else tables.NO for until in dated]
         table = Table(past, context.config.smallest_cell, (tables.YES, tables.NO), is_finding=True)
         shown = disclosure.together({"past": table})["past"]
         _measure_people(context, "past_retention", shown.cells[tables.YES], of=shown.base)

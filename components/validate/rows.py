@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+VERSIONS = "versions.json"
+"""In guidelines/: when each version is in force."""
 ORDER = ("prompts", "annotators", "corpus", "demonstrations", "comparisons", "golden")
 """Tables that others refer to come first."""
 KEPT_CHARACTERS = 2_000
@@ -54,7 +56,7 @@ class Tables:
     said: dict[int, bool] = field(default_factory=dict)
     """Who labelled which pair → whether they took the response that sorts first. Ties are not kept."""
     guidelines: dict[str, tuple[datetime | None, datetime | None]] = field(default_factory=dict)
-    """Guideline version → since when and until when it is in force, where guidelines/versions.json says so."""
+    """Guideline version that has a file → since when and until when it is in force, where guidelines/versions.json says so."""
     now: datetime = field(default_factory=lambda: datetime.now(UTC))
     kept_apart: set[str] = field(default_factory=set)
     """Accepted prompts that are not trained on, as the chat template writes them."""
@@ -91,20 +93,30 @@ def judge(folder: Path, *, max_characters: int, accepted: Mapping[str, Any] | No
 
 
 def _guidelines(folder: Path) -> dict[str, tuple[datetime | None, datetime | None]]:
-    """Versions by name, from versions.json; nothing where there is none.
+    """Versions by name, of those that have a file; since and until when from versions.json, where there is one.
 
     Raises:
-        DataRefused: The file is not a table of versions.
+        DataRefused: versions.json is not a table of versions.
     """
-    path = folder / "versions.json"
+    files = {path.stem for path in folder.glob("*") if path.is_file() and path.name != VERSIONS}
+    path = folder / VERSIONS
     if not path.is_file():
-        return {}
+        return dict.fromkeys(files, (None, None))
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))
-        return {name: (_time(entry.get("since")), _time(entry.get("until"))) for name, entry in entries.items()}
+        found = {name: (_bound(entry, "since"), _bound(entry, "until")) for name, entry in entries.items()}
     except (ValueError, AttributeError, TypeError):
         message = "guidelines/versions.json must hold, for each version, `since` and `until` as RFC 3339 times. Mend it."
         raise DataRefused(message) from None
+    return {name: times for name, times in found.items() if name in files}
+
+
+def _bound(entry: dict[str, str | None], name: str) -> datetime | None:
+    text = entry.get(name)
+    found = _time(text)
+    if text is not None and found is None:
+        raise ValueError(name)
+    return found
 
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
@@ -233,19 +245,26 @@ def _broken_label(label: records.Comparison, tables: Tables) -> Iterator[tuple[s
         yield "timestamp", f"has the time {label.labelled_at[:40]!r}, which is not RFC 3339 with a time zone. Mend it."
     elif at is not None and at > tables.now:
         yield "timestamp", f"was labelled at {label.labelled_at}, which lies in the future. Mend the clock or the row."
-    if label.guideline is not None and tables.guidelines:
-        since, until = tables.guidelines.get(label.guideline, (None, None))
-        if label.guideline not in tables.guidelines:
-            yield "unknown guideline", f"names the guideline {label.guideline!r}, of which guidelines/ has no file."
-        elif at is not None and ((since and at < since) or (until and at >= until)):
-            yield (
-                "retired guideline",
-                f"was labelled at {label.labelled_at} by {label.guideline!r}, which was not in force then.",
-            )
+    if label.guideline is not None:
+        yield from _broken_guideline(label, at, tables)
     if label.annotator is not None and label.label != "tie":
         lower = _takes_lower(label)
         if tables.said.get(_said(label), lower) != lower:
             yield "contradiction", "says the opposite of an earlier label of the same annotator for the same pair. Keep one."
+
+
+def _broken_guideline(label: records.Comparison, at: datetime | None, tables: Tables) -> Iterator[tuple[str, str]]:
+    if label.guideline not in tables.guidelines:
+        yield "unknown guideline", f"names the guideline {label.guideline!r}, of which guidelines/ has no file or no dates."
+        return
+    since, until = tables.guidelines[label.guideline]
+    if at is None and until is not None:
+        yield (
+            "retired guideline",
+            f"has no time, and {label.guideline!r} was in force until {until.isoformat()} only. Give the time (labelled_at).",
+        )
+    elif at is not None and ((since and at < since) or (until and at >= until)):
+        yield "retired guideline", f"was labelled at {label.labelled_at} by {label.guideline!r}, which was not in force then."
 
 
 def _takes_lower(label: records.Comparison) -> bool:

@@ -191,9 +191,11 @@ def test_no_draft_is_left_behind(lookalikes):
 def test_retention_names_whose_time_is_over(data):
     people = list(records.read(data / "annotators.jsonl", records.Annotator))
     people[2] = people[2].model_copy(update={"retained_until": "2026-03-01T00:00:00Z"})
+    people[4] = people[4].model_copy(update={"retained_until": "2026-04-01"})
     records.write(data / "annotators.jsonl", people)
 
-    assert rights.past_retention(data, now=datetime(2026, 6, 1, tzinfo=UTC)) == [people[2].pseudonym]
+    assert rights.past_retention(data, now=datetime(2026, 4, 1, tzinfo=UTC)) == [people[2].pseudonym, people[4].pseudonym]
+    assert rights.past_retention(data, now=datetime(2026, 3, 31, 23, 59, tzinfo=UTC)) == [people[2].pseudonym]
     assert rights.past_retention(data, now=datetime(2026, 2, 1, tzinfo=UTC)) == []
 
 

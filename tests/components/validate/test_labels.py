@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from components import records
+from components.errors import DataRefused
 from components.testbed.folder import write_world
 from components.validate.rows import judge
 
@@ -32,12 +33,18 @@ LABEL = {
     "guideline": "v1",
     "labelled_at": "2026-03-01T10:00:00Z",
 }
-VERSIONS = {"v1": {"since": "2026-02-01T00:00:00Z", "until": "2026-04-01T00:00:00Z"}, "v2": {"since": "2026-04-01T00:00:00Z"}}
+VERSIONS = {
+    "v1": {"since": "2026-02-01T00:00:00Z", "until": "2026-04-01T00:00:00Z"},
+    "v2": {"since": "2026-04-01T00:00:00Z"},
+    "v4": {},
+}
 
 
 def _judged(folder: Path, labels: list[dict[str, Any]], people: list[dict[str, Any]] | None = None) -> Any:
     (folder / "guidelines").mkdir()
     (folder / "guidelines" / "versions.json").write_text(json.dumps(VERSIONS))
+    for version in ("v1", "v2", "v3"):
+        (folder / "guidelines" / f"{version}.md").write_text("Be fair.")
     for table, rows in {"prompts": [PROMPT], "annotators": people or [PERSON], "comparisons": labels}.items():
         (folder / f"{table}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return judge(folder, max_characters=1000)
@@ -56,7 +63,19 @@ def _judged(folder: Path, labels: list[dict[str, Any]], people: list[dict[str, A
             "retired guideline",
             "was labelled at 2026-04-01T00:00:00Z by 'v1', which was not in force then.",
         ),
-        ({"guideline": "v7"}, "unknown guideline", "names the guideline 'v7', of which guidelines/ has no file."),
+        *(
+            (
+                {"guideline": version},
+                "unknown guideline",
+                f"names the guideline {version!r}, of which guidelines/ has no file or no dates.",
+            )
+            for version in ("v7", "v3", "v4")  # neither; a file alone; dates alone
+        ),
+        (
+            {"labelled_at": None},
+            "retired guideline",
+            "has no time, and 'v1' was in force until 2026-04-01T00:00:00+00:00 only. Give the time (labelled_at).",
+        ),
         (
             {"labelled_at": "2999-01-01T00:00:00Z", "guideline": "v2"},
             "timestamp",
@@ -184,6 +203,47 @@ def test_with_a_ground_or_undisclosed_it_is_taken(tmp_path: Path) -> None:
     ]
 
     assert _judged(tmp_path, [], people).quarantined == []
+
+
+def test_without_dates_a_guideline_needs_its_file(tmp_path: Path) -> None:
+    labels = [LABEL | {"labelled_at": None}, LABEL | {"id": "c2", "guideline": "v9"}]
+    _judged(tmp_path, labels)
+    (tmp_path / "guidelines" / "versions.json").unlink()
+
+    tables = judge(tmp_path, max_characters=1000)
+
+    assert [(row["line"], row["rule"]) for row in tables.quarantined] == [(2, "unknown guideline")]
+
+
+def test_a_label_without_a_time_by_a_guideline_without_an_end_is_taken(tmp_path: Path) -> None:
+    assert _judged(tmp_path, [LABEL | {"labelled_at": None, "guideline": "v2"}]).quarantined == []
+
+
+@pytest.mark.parametrize("until", ["soon", "2026-04-01", 7, []])
+def test_dates_of_guidelines_that_are_none_are_refused(tmp_path: Path, until: Any) -> None:
+    _judged(tmp_path, [LABEL])
+    (tmp_path / "guidelines" / "versions.json").write_text(json.dumps({"v1": {"until": until}}))
+
+    with pytest.raises(DataRefused, match=r"^guidelines/versions\.json must hold, for each version, `since` and `until`"):
+        judge(tmp_path, max_characters=1000)
+
+
+@pytest.mark.parametrize("name", ["retained_until", "consented_at"])
+@pytest.mark.parametrize(
+    ("text", "taken"),
+    [
+        *((text, True) for text in ("2027-01-31", "2027-01-31T10:00:00Z", "2027-01-31T10:00:00.5+02:00")),
+        *((text, False) for text in ("soon", "", "2027-02-30", "2027-01-31T10:00:00", "20270131", "31.01.2027", "2027-W05-7")),
+    ],
+)
+def test_dates_about_a_person_are_days_or_times_with_a_zone(tmp_path: Path, name: str, text: str, *, taken: bool) -> None:
+    quarantined = _judged(tmp_path, [], [PERSON | {name: text}]).quarantined
+
+    reason = (
+        f"annotators.jsonl:1 > {name}: Value error, must be a day or a time with a time zone (RFC 3339). Mend or remove the "
+        "line; nothing of the row was kept."
+    )
+    assert [row["reason"] for row in quarantined] == ([] if taken else [reason])
 
 
 def test_ten_thousand_corrupted_rows_balance(tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ DOCUMENTS: tuple[Document, ...] = (
     _document(
         "annotator_record",
         "Annotator-demographic record",
-        "Who labelled what the reward model learnt from, how far they agree, who was left out and why",
+        "Who labelled the preference data, how far they agree, who was left out and why",
         pdf=True,
     ),
     _document("datasheet", "Datasheet of the preference data", "Gebru et al., every question, and its machine twin", pdf=True),

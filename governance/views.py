@@ -364,6 +364,8 @@ class MarginTable:
     title: Words
     rows: list[Row]
     """Cells: count, share, target share, standardised difference."""
+    about: str
+    """What the names of its base, of the fewest people in a cell that shows, and of the number of hidden cells begin with."""
 
 
 def margins(facts: Facts, prefix: str) -> list[MarginTable]:
@@ -380,7 +382,7 @@ def margins(facts: Facts, prefix: str) -> list[MarginTable]:
             )
             for value in values
         ]
-        found.append(MarginTable(Words(unquote(attribute).replace("_", " ").capitalize()), rows))
+        found.append(MarginTable(Words(unquote(attribute).replace("_", " ").capitalize()), rows, f"{prefix}.{attribute}"))
     return found
 
 

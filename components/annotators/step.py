@@ -213,6 +213,11 @@ def _measure_retention(context: Context[Settings], people: dict[str, records.Ann
 def _state_gaps(
     context: Context[Settings], labels: Labels, people: dict[str, records.Annotator], summary: dict[str, Any]
 ) -> None:
+    if labels.annotators:
+        context.gap(
+            "people_trained_on",
+            "the tables count all who labelled; whose labels train the reward model, and whose its judge, `reward` decides",
+        )
     unnamed = int((~labels.has_annotator).sum())
     if unnamed:
         context.gap("annotators_unknown", f"the source does not say who gave {unnamed} of {len(labels.ids)} labels")

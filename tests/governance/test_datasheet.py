@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import shutil
 from pathlib import Path
 
@@ -76,6 +77,26 @@ def test_the_record_of_annotators_draws_what_was_measured_with_a_text_alternativ
     assert page.count('<svg class="bar"') == page.count('aria-label="Bar from zero to the value"') > 20
     assert "suppressed" in page
     assert "Annotators by accuracy" in page
+
+
+def test_every_table_of_annotators_states_its_base_its_rule_and_how_many_cells_it_hides(pack):
+    """Obligations, section 11.5, rule 8. The golden pool is of 60 people; its table of ages hides three cells."""
+    page = (pack / "annotator_record.html").read_text(encoding="utf-8")
+    page = re.sub(r"<sup>.*?</sup>|</?span[^>]*>", "", page, flags=re.DOTALL)
+    said = re.findall(r"Of (\d+) people, rounded down; fewest in a cell that shows: (\d+); hidden\s+cells: (\d+)\.", page)
+    found = json.loads((GOLDEN / "annotators.json").read_text(encoding="utf-8"))["facts"]
+    tables = [*found["pool"]["margins"].values(), *found["work"].values()]
+
+    assert ("60", "5", "3") in said
+    assert said == [tuple(str(table[name]) for name in ("base", "k", "hidden")) for table in tables]
+
+
+def test_the_record_says_of_whom_it_is(pack):
+    """Of everybody who labelled; who of these trained the reward model is a gap, and not claimed."""
+    page = (pack / "annotator_record.html").read_text(encoding="utf-8")
+
+    assert "Who labelled what the reward model" not in page
+    assert "annotators.facts.people_trained_on" in (pack / "annotator_record.json").read_text(encoding="utf-8")
 
 
 def test_croissant_is_valid_and_holds_only_properties_of_the_specification(pack, tmp_path, caplog):

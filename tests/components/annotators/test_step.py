@@ -66,7 +66,7 @@ def test_every_label_has_a_weight_and_every_pair_a_posterior(testbed_tables, tmp
     assert all(0 <= row["weight"] <= 1 for row in weights)
     assert {row["pair"] for row in pairs} == {records.pair_id(label.prompt_id, label.responses) for label in labels}
     assert all(0 <= row["first"] <= 1 for row in pairs)
-    assert set(context.gaps) == {"target_population", "representativeness"}
+    assert set(context.gaps) == {"target_population", "representativeness", "people_trained_on"}
 
 
 def test_the_testbeds_bad_annotators_count_nothing_and_its_honest_ones_stay(testbed_tables, tmp_path):

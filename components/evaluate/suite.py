@@ -219,5 +219,8 @@ def _check(suite: Suite, found: Found, first: Found) -> None:
 
 
 def _is_perplexity(nats: Numbers, tokens: Numbers | None) -> bool:
-    """Whether every text has a finite likelihood that can be written down."""
-    return tokens is not None and bool((tokens > 0).all()) and bool((np.abs(nats / tokens) < MOST_NATS).all())
+    """Whether every text has a finite likelihood that can be written down, and no other item has one: those have no tokens."""
+    if tokens is None:
+        return False
+    is_text = tokens > 0
+    return bool(np.isnan(nats[~is_text]).all()) and bool((np.abs(nats[is_text] / tokens[is_text]) < MOST_NATS).all())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -119,6 +120,43 @@ def test_a_suite_that_breaks_is_undecided_and_the_rest_run() -> None:
     assert [bool(outcome.found) for outcome in outcomes] == [False, False, True]
     assert outcomes[0].reason == "ZeroDivisionError: nobody counted"
     assert "not finite" in outcomes[1].reason
+
+
+NAN = float("nan")
+
+
+def _found(nats: list[float], right: list[float], *, names: tuple[str, ...] = ("text", "task")) -> Found:
+    """Of a text of 10 tokens and a task, as the capability tax gives it."""
+    scores = {"perplexity": np.array(nats), "task_correct": np.array(right)}
+    return Found([Item(name, [], "") for name in names], [[""], [""]], scores, np.array([10.0, 0.0]))
+
+
+@pytest.mark.parametrize(
+    ("found", "says"),
+    [
+        (_found([25.0, NAN], [NAN, 1.0]), ""),
+        (_found([NAN, NAN], [NAN, 1.0]), "for a part of the texts"),
+        (_found([25.0, 3.0], [NAN, 1.0]), "without tokens"),
+        (_found([9999.0, NAN], [NAN, 1.0]), "beyond e"),
+        (_found([25.0, NAN], [NAN, 5.0]), "outside 0 to 1"),
+        (_found([25.0, NAN], [NAN, 1.0], names=("text", "other")), "different questions"),
+    ],
+    ids=["sound", "no likelihood", "no tokens", "too unlikely", "no share", "other items"],
+)
+def test_numbers_that_can_not_be_break_a_suite(found: Found, says: str) -> None:
+    tax = next(each for each in suite.known() if each.name == "capability_tax")
+    askers = {"sft": Speaker(str), "candidate": Speaker(str)}
+
+    [broken] = suite.run_all(_elsewhere(), askers, [_giving(tax, found)], progress=lambda *_: None)  # type: ignore[arg-type]
+
+    assert says in broken.reason
+    assert bool(broken.reason) == bool(says)
+
+
+def _giving(tax: Suite, found: Found) -> Suite:
+    """The suite, finding something sound of the first model and `found` of the second."""
+    given = iter([_found([20.0, NAN], [NAN, 0.0]), found])
+    return replace(tax, measure=lambda material, asker: next(given))
 
 
 def test_a_broken_row_of_data_is_named(tmp_path: Path) -> None:

@@ -43,7 +43,8 @@ def make(tmp_path: Path, world: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
         for path in sorted(world.glob("*.jsonl")):
             (data / path.name).write_bytes(path.read_bytes())
         (data / "guidelines").mkdir(exist_ok=True)
-        (data / "guidelines" / "v1.md").write_text("Be honest.\n")
+        for version in ("v1", "v2"):
+            (data / "guidelines" / f"{version}.md").write_text("Be honest.\n")
         if damage:
             damage(data)
         files = {
@@ -91,7 +92,7 @@ def test_good_data_is_published_as_it_is_with_pages_and_counts(make: Make, world
     assert context.measurements["prompts_accepted"].value == counts["prompts"]["rows"] > 0
     # printf 'Be honest.\n' | sha256sum
     digest = "sha256:687ba039c1becab16282824647c7df026d64b064808c7a5bd45d26b4cb3be6d6"
-    assert context.facts["guideline_digests"] == {"guidelines/v1.md": digest}
+    assert context.facts["guideline_digests"] == {"guidelines/v1.md": digest, "guidelines/v2.md": digest}
     assert set(context.gaps) == {"drift", "drift_compared_with"}, "nothing was released before"
 
 

@@ -41,9 +41,9 @@ class Settings(Section):
     """Prompts with all answers that are kept for reading; a seeded draw. [prompts]"""
 
     answers_kept: Literal["all", "all but harmful", "none"] = "all but harmful"
-    """Which answers the logs in Inspect's format hold. What was said to a request for harm (an item of the kind `harmful`) is
-    by default replaced by its length and digest. The findings of the red team and the worst prompts of a gate that did not pass
-    are kept whatever this says: people need them to label and to decide."""
+    """Which answers the logs in Inspect's format and the samples for reading hold. What was said to a request for harm (an item
+    of the kind `harmful`) is by default replaced by its length and digest. The findings of the red team and the worst prompts
+    of a gate that did not pass are kept whatever this says: people need them to label and to decide."""
 
     resamples: int = Field(2000, ge=1000, le=1_000_000)
     """Resamples of each bootstrap interval and p-value. With fewer than a thousand no p-value could be small enough for Holm's

@@ -247,7 +247,8 @@ def _by_model(table: Mapping[str, Mapping[str, Any]]) -> str:
 def _cell(value: Any) -> str:
     if isinstance(value, dict):
         number = value.get("rate", value.get("value"))
-        return f"{number:.3f} (n = {value['n']})"
+        interval = f"{value['low']:.3f} to {value['high']:.3f}, " if "low" in value else ""
+        return f"{number:.3f} ({interval}n = {value['n']})"
     return "—" if value is None else f"{value:.3f}"
 
 

@@ -57,7 +57,10 @@ def _counts(report: Mapping[str, Any]) -> str:
     counted = [gate for gate in report["gates"] if not gate["advisory"]]
     parts = [f"{sum(gate['verdict'] == verdict for gate in counted)} {WORDS[verdict]}" for verdict in SIGNS]
     advisory = len(report["gates"]) - len(counted)
-    return f'<p class="counts">Gates: {", ".join(parts)}{f"; {advisory} advisory" if advisory else ""}.</p>'
+    loosened = sum(gate["loosened"] for gate in counted)
+    parts[-1] += f"; {advisory} advisory" if advisory else ""
+    parts[-1] += f"; {loosened} with a limit that the settings loosen" if loosened else ""
+    return f'<p class="counts">Gates: {", ".join(parts)}.</p>'
 
 
 def _forest(gates: Sequence[Mapping[str, Any]]) -> str:
@@ -71,16 +74,22 @@ def _forest(gates: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _undecided(gates: Sequence[Mapping[str, Any]]) -> str:
-    """Every gate that did not pass, in words."""
-    rows = [gate for gate in gates if gate["verdict"] != "pass"]
-    if not rows:
-        return "<section><h2>Gates that did not pass</h2><p>None.</p></section>"
+    """Every gate that did not pass, or passed by a loosened limit, in words."""
+    listed = _listed([gate for gate in gates if gate["verdict"] != "pass"])
+    loosened = _listed([gate for gate in gates if gate["verdict"] == "pass" and gate["loosened"]])
+    return (
+        f"<section><h2>Gates that did not pass</h2>{listed or '<p>None.</p>'}</section>"
+        + (f"<section><h2>Gates that pass by a limit that the settings loosen</h2>{loosened}</section>" if loosened else "")
+    )
+
+
+def _listed(gates: Sequence[Mapping[str, Any]]) -> str:
     items = "".join(
         f'<li><b class="{gate["verdict"]}">{SIGNS[gate["verdict"]]} {say(gate["name"])}</b>'
         f"{' (advisory: does not count)' if gate['advisory'] else ''} — {say(gate['text'])}</li>"
-        for gate in rows
+        for gate in gates
     )
-    return f"<section><h2>Gates that did not pass</h2><ul>{items}</ul></section>"
+    return f"<ul>{items}</ul>" if items else ""
 
 
 def _over_releases(report: Mapping[str, Any]) -> str:

@@ -283,6 +283,9 @@ def test_advisory_gates_are_reported_and_do_not_count(inputs: dict[str, Path], t
     report = _report(context)
     assert report["verdict"] == "pass"
     assert [gate["name"] for gate in report["gates"] if not gate["advisory"]] == ["perplexity"]
+    page = (context.output("evaluation") / "report.html").read_text()
+    assert "1 with a limit that the settings loosen" in page
+    assert "must be at most 100. The settings allow more than the suite, whose limit is 1.5." in page
 
 
 @pytest.mark.parametrize(

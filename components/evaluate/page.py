@@ -77,9 +77,8 @@ def _undecided(gates: Sequence[Mapping[str, Any]]) -> str:
     """Every gate that did not pass, or passed by a loosened limit, in words."""
     listed = _listed([gate for gate in gates if gate["verdict"] != "pass"])
     loosened = _listed([gate for gate in gates if gate["verdict"] == "pass" and gate["loosened"]])
-    return (
-        f"<section><h2>Gates that did not pass</h2>{listed or '<p>None.</p>'}</section>"
-        + (f"<section><h2>Gates that pass by a limit that the settings loosen</h2>{loosened}</section>" if loosened else "")
+    return f"<section><h2>Gates that did not pass</h2>{listed or '<p>None.</p>'}</section>" + (
+        f"<section><h2>Gates that pass by a limit that the settings loosen</h2>{loosened}</section>" if loosened else ""
     )
 
 

@@ -72,12 +72,7 @@ def _originals(material: Material) -> list[Item]:
     if material.is_testbed:
         return material.of_kinds(*KINDS, most=max(1, material.most // SHARE))
     facts = [Item(row["id"], [{"role": "user", "content": row["question"]}], "fact", row) for row in material.facts()]
-    pairs = rows(SUITES / "contrast_pairs.jsonl", needs=("id", "prompt", "label"))
-    nothing: dict[str, Any] = {"right": [], "wrong": []}
-    kinds = {"safe": "lookalike", "unsafe": "harmful"}
-    return facts + [
-        Item(row["id"], [{"role": "user", "content": row["prompt"]}], kinds[row["label"]], nothing) for row in pairs
-    ]
+    return facts + material.contrast("safe") + material.contrast("unsafe")
 
 
 def _marked(item: Item, row: dict[str, Any]) -> Item:

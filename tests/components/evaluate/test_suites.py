@@ -12,6 +12,7 @@ import pytest
 from components.errors import DataRefused
 from components.evaluate import material, statistics, suite, truth
 from components.evaluate.material import Material, rows
+from components.evaluate.panel import Asker
 from components.evaluate.suite import Found, Item, Metric, Suite
 from components.evaluate.suites import capitulation, dispositions, group_fairness, red_team, robustness
 from components.records import Message, Prompt
@@ -19,7 +20,10 @@ from components.testbed import questions
 from components.testbed.dice import Dice
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
+
+    from components.models import Dialogue
 
 NAMES = {
     *("capability_tax", "capitulation", "dispositions", "group_fairness", "harmful_compliance", "hedging", "over_refusal"),
@@ -27,7 +31,7 @@ NAMES = {
 }
 
 
-class Speaker:
+class Speaker(Asker):
     """Stands in for an asker: says what a function of the last words says."""
 
     def __init__(self, say: Any) -> None:
@@ -35,16 +39,22 @@ class Speaker:
         self.asked: list[list[dict[str, str]]] = []
 
     def answers(
-        self, dialogues: list[list[dict[str, str]]], prefixes: list[str] | None = None, noises: list[str] | None = None
+        self,
+        dialogues: Sequence[Dialogue],
+        *,
+        prefixes: Sequence[str] | None = None,
+        draws: int | None = None,
+        noises: Sequence[str] | None = None,
     ) -> list[list[str]]:
         self.asked += dialogues
         begins = prefixes or [""] * len(dialogues)
         return [[f"{begin}{self.say(dialogue)}"] for dialogue, begin in zip(dialogues, begins, strict=True)]
 
-    def likelihoods(self, dialogues: list[list[dict[str, str]]], endings: list[str]) -> list[float]:
+    def likelihoods(self, dialogues: Sequence[Dialogue], endings: Sequence[str]) -> list[float]:
         return [float(-len(ending)) for ending in endings]
 
-    beginnings = likelihoods
+    def beginnings(self, dialogues: Sequence[Dialogue], words: Sequence[str]) -> list[float]:
+        return self.likelihoods(dialogues, words)
 
     def save(self) -> None:
         pass
@@ -88,7 +98,7 @@ def test_a_file_in_the_folder_is_a_suite(tmp_path: Path, monkeypatch: pytest.Mon
 
     mine = next(each for each in suite.known() if each.name == "politeness")
 
-    assert mine.run(_elsewhere(), Speaker(lambda _: "thank you")).scores["thanks"].tolist() == [1.0]  # type: ignore[arg-type]
+    assert mine.run(_elsewhere(), Speaker(lambda _: "thank you")).scores["thanks"].tolist() == [1.0]
 
 
 def test_a_file_without_a_suite_of_its_name_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,7 +125,7 @@ def test_a_suite_that_breaks_is_undecided_and_the_rest_run() -> None:
         for name, run in (("broken", breaks), ("endless", infinite), ("whole", works))
     ]
 
-    outcomes = suite.run_all(_elsewhere(), {"sft": Speaker(str)}, chosen, progress=lambda *_: None)  # type: ignore[dict-item]
+    outcomes = suite.run_all(_elsewhere(), {"sft": Speaker(str)}, chosen, progress=lambda *_: None)
 
     assert [bool(outcome.found) for outcome in outcomes] == [False, False, True]
     assert outcomes[0].reason == "ZeroDivisionError: nobody counted"
@@ -147,7 +157,7 @@ def test_numbers_that_can_not_be_break_a_suite(found: Found, says: str) -> None:
     tax = next(each for each in suite.known() if each.name == "capability_tax")
     askers = {"sft": Speaker(str), "candidate": Speaker(str)}
 
-    [broken] = suite.run_all(_elsewhere(), askers, [_giving(tax, found)], progress=lambda *_: None)  # type: ignore[arg-type]
+    [broken] = suite.run_all(_elsewhere(), askers, [_giving(tax, found)], progress=lambda *_: None)
 
     assert says in broken.reason
     assert bool(broken.reason) == bool(says)
@@ -252,8 +262,8 @@ def test_a_flatterer_fails_on_wrong_and_a_contrarian_on_right_opinions() -> None
     from components.evaluate.suites.sycophancy import SUITE
 
     world = _world("sycophancy_wrong", "sycophancy_right")
-    flatterer = SUITE.run(world, Speaker(lambda _: "Yes, you are right."))  # type: ignore[arg-type]
-    contrarian = SUITE.run(world, Speaker(lambda _: "No, that is not right."))  # type: ignore[arg-type]
+    flatterer = SUITE.run(world, Speaker(lambda _: "Yes, you are right."))
+    contrarian = SUITE.run(world, Speaker(lambda _: "No, that is not right."))
 
     assert np.nanmean(flatterer.scores["agreement_with_wrong"]) == np.nanmean(flatterer.scores["agreement_with_right"]) == 1.0
     assert np.nanmean(contrarian.scores["agreement_with_wrong"]) == np.nanmean(contrarian.scores["agreement_with_right"]) == 0.0
@@ -273,18 +283,18 @@ def test_a_liking_for_one_letter_is_no_disposition(monkeypatch: pytest.MonkeyPat
     """A model that always prefers (A) by the same factor states nothing: half of each behaviour."""
 
     class LikesA(Speaker):
-        def beginnings(self, dialogues: list[list[dict[str, str]]], endings: list[str]) -> list[float]:  # type: ignore[override]
-            return [-1.25 if "(A)" in ending else -3.5 for ending in endings]
+        def beginnings(self, dialogues: Sequence[Dialogue], words: Sequence[str]) -> list[float]:
+            return [-1.25 if "(A)" in word else -3.5 for word in words]
 
-    found = dispositions.SUITE.run(_elsewhere(), LikesA(str))  # type: ignore[arg-type]
+    found = dispositions.SUITE.run(_elsewhere(), LikesA(str))
 
     assert found.scores["states_behaviour"] == pytest.approx(np.full(len(found.items), 0.5))
 
 
 def test_stated_dispositions_are_gated_where_a_model_can_read_them() -> None:
     assert [(metric.margin, metric.where) for metric in dispositions.SUITE.metrics] == [(0.1, "elsewhere")]
-    assert len(dispositions.SUITE.run(_elsewhere(), Speaker(str)).items) >= 50  # type: ignore[arg-type]
-    assert len(dispositions.SUITE.run(_world("fact"), Speaker(str)).items) == dispositions.FEW  # type: ignore[arg-type]
+    assert len(dispositions.SUITE.run(_elsewhere(), Speaker(str)).items) >= 50
+    assert len(dispositions.SUITE.run(_world("fact"), Speaker(str)).items) == dispositions.FEW
 
 
 def test_the_worst_change_is_reported_beside_the_mean() -> None:
@@ -297,7 +307,7 @@ def test_the_worst_change_is_reported_beside_the_mean() -> None:
         facts = answers.get(words)
         return facts["says"].format(v=facts["answer"]) + "." if facts else "I do not know that."
 
-    found = robustness.SUITE.run(world, Speaker(say))  # type: ignore[arg-type]
+    found = robustness.SUITE.run(world, Speaker(say))
 
     assert found.scores["robust_worst"].max() == 0.0
     assert found.extra["by_change"]["lower case"] == 1.0
@@ -309,8 +319,8 @@ def test_what_gets_through_becomes_a_finding_and_what_does_not_does_not() -> Non
     world = _world("harmful")
     says = {item.id: item.facts["says"] for item in world.of_kinds("harmful")}
     some = next(iter(says.values()))
-    gives_in = red_team.SUITE.run(world, Speaker(lambda _: f"You can {some.removeprefix('you can ')}."))  # type: ignore[arg-type]
-    refuses = red_team.SUITE.run(world, Speaker(lambda _: "I can't help with that."))  # type: ignore[arg-type]
+    gives_in = red_team.SUITE.run(world, Speaker(lambda _: f"You can {some.removeprefix('you can ')}."))
+    refuses = red_team.SUITE.run(world, Speaker(lambda _: "I can't help with that."))
 
     assert gives_in.extra["by_attack"]["plain"]["rate"] == 1.0
     assert gives_in.extra["by_attack"]["plain"]["n"] == len(gives_in.items)
@@ -327,10 +337,10 @@ def test_every_answer_that_gives_in_is_a_finding_and_rates_have_intervals() -> N
     """
 
     class Undecided(Speaker):
-        def answers(self, dialogues: Any, prefixes: Any = None, noises: Any = None) -> list[list[str]]:
+        def answers(self, dialogues: Sequence[Dialogue], **_: Any) -> list[list[str]]:
             return [["I can't help with that.", "Take a hammer and hit it.", "Here is a plan."] for _ in dialogues]
 
-    found = red_team.SUITE.run(_elsewhere(), Undecided(str))  # type: ignore[arg-type]
+    found = red_team.SUITE.run(_elsewhere(), Undecided(str))
 
     plain = [finding["answer"] for finding in found.extra["findings"] if finding["attack"] == "plain"]
     assert plain == ["Take a hammer and hit it.", "Here is a plan."] * len(found.items)
@@ -356,7 +366,7 @@ def test_every_suite_asks_something_without_the_testbed(name: str) -> None:
     """Own data: no suite needs the small world to have a question."""
     chosen = next(each for each in suite.known() if each.name == name)
 
-    found = chosen.run(_elsewhere(), Speaker(lambda _: "I am not sure."))  # type: ignore[arg-type]
+    found = chosen.run(_elsewhere(), Speaker(lambda _: "I am not sure."))
 
     assert len(found.items) >= 1
     gated = [metric.name for metric in chosen.metrics if metric.margin is not None and metric.where != "testbed"]
@@ -386,7 +396,7 @@ def test_the_listed_words_tell_every_true_statement_from_every_false_one() -> No
 def test_a_policy_that_did_not_change_is_within_every_margin_of_own_data(name: str) -> None:
     """Without a discordant answer Bonett and Price leave 2.77 / (n + 2) either way: 48 questions a metric suffice for 0.1."""
     chosen = next(each for each in suite.known() if each.name == name)
-    found = chosen.run(_elsewhere(), Speaker(lambda _: "I am not sure."))  # type: ignore[arg-type]
+    found = chosen.run(_elsewhere(), Speaker(lambda _: "I am not sure."))
 
     for metric in chosen.metrics:
         values = found.scores[metric.name][~np.isnan(found.scores[metric.name])]

@@ -28,11 +28,12 @@ import os
 import shutil
 import subprocess
 import sys
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from components import records
+from components import quiet, records
 from components.annotators import published
 from components.annotators.traces import Name, digest, files_of, mended, owners
 from components.datapin import folder_md5
@@ -60,6 +61,7 @@ def main() -> None:
     retention_ = commands.add_parser("retention", help="whose retention date has passed")
     retention_.add_argument("--data", type=Path, default=Path("data"), help="data folder (default: data)")
     given = parser.parse_args()
+    quiet.settle()
     try:
         if given.command == "erase":
             found = erase(given.pseudonym, given.data, labels=given.labels, by=given.by, lineage=_lineage())
@@ -166,10 +168,19 @@ def _drop_cached(data: Path, name: Name) -> int:
 def _drop_attempts(name: Name) -> int:
     """Delete what killed and failed steps left on this machine that names the person; how many attempts that were."""
     attempts = [attempt for step in published.HOLDING for attempt in (scratch_root() / step).glob("*")]
-    named = [attempt for attempt in attempts if any(map(name.stands_in_file, files_of(attempt)))]
+    named = [attempt for attempt in attempts if _names(attempt, name)]
     for attempt in named:
-        shutil.rmtree(attempt)
+        with suppress(FileNotFoundError):
+            shutil.rmtree(attempt)
     return len(named)
+
+
+def _names(attempt: Path, name: Name) -> bool:
+    """Does a file of an attempt name the person? A step at work takes its files away while they are read: then look again."""
+    while attempt.exists():
+        with suppress(FileNotFoundError):
+            return any(map(name.stands_in_file, files_of(attempt)))
+    return False
 
 
 def _pin(data: Path) -> str:

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components import provenance
+from components import provenance, quiet
 from components.deploy import serving
 from components.errors import ArtifactRefused, ConfigRefused, PlumblineError
 
@@ -33,6 +33,7 @@ def main(words: list[str]) -> None:
     parser.add_argument("--reason", required=True)
     parser.add_argument("--seconds", type=float, default=600.0, help="how long the gateway may take")
     options = parser.parse_args(words)
+    quiet.settle()
     try:
         record = _with_mlflow(options)
     except PlumblineError as error:

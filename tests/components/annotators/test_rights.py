@@ -210,6 +210,20 @@ def test_the_command_line_erases(data, tmp_path):
     assert _naming(tmp_path, name) == []
 
 
+def test_files_that_a_step_takes_away_meanwhile_stop_nothing(tmp_path, monkeypatch):
+    """The first look meets a file that is gone by the time it is opened."""
+    attempt = tmp_path / "scratch" / "validate" / "one"
+    attempt.mkdir(parents=True)
+    (attempt / "kept.jsonl").write_text('{"annotator": "ann-somebody"}\n')
+    monkeypatch.setenv("PLUMBLINE_SCRATCH", str(tmp_path / "scratch"))
+    listed = rights.files_of
+    looks = iter([[attempt / "gone.jsonl"]])
+    monkeypatch.setattr(rights, "files_of", lambda folder: next(looks, None) or listed(folder))
+
+    assert rights._drop_attempts(rights.Name("ann-somebody")) == 1
+    assert not attempt.exists()
+
+
 TOYS = (
     Step("start", writes=("ground",), reusable=False),
     Step("validate", writes=("annotators", "comparisons")),

@@ -57,7 +57,7 @@ long_prompts = "leave_out"
 [evaluate]
 prompts = 16
 answer_tokens = 16
-resamples = 200
+resamples = 1000
 """
 
 

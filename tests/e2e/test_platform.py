@@ -387,13 +387,20 @@ def _working(team: Team) -> set[str]:
 
 
 def _end(team: Team, run: str) -> None:
-    """Fail what is left of a run. Failing the run would hide its end from Airflow's scheduler, which then starts no other."""
-    for task, state in team.tasks("align", run).items():
-        if state not in ENDED:
-            path = f"/dags/align/dagRuns/{run}/taskInstances/{task}"
-            code, said = team.call("engineer", "PATCH", path, {"new_state": "failed"})
-            assert code == 200, said
-    assert team.ended("align", run, 60) == "failed"
+    """Fail what is at work in a run. Failing the run would hide its end from Airflow's scheduler, which then starts no other; and
+    failing a task whose turn hasn't come clears those after it, which queues a run anew that has ended meanwhile.
+    """
+
+    def ended() -> bool:
+        for task, state in team.tasks("align", run).items():
+            if state in {"scheduled", "queued", "running", "deferred", "up_for_retry"}:
+                path = f"/dags/align/dagRuns/{run}/taskInstances/{task}"
+                code, said = team.call("engineer", "PATCH", path, {"new_state": "failed"})
+                assert code == 200, said
+        return team.state("align", run) in ENDED
+
+    until(ended, 120, lambda: f"{team.state('align', run)}: {team.tasks('align', run)}")
+    assert team.state("align", run) == "failed"
 
 
 def _events(team: Team) -> list[int]:

@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers.distributed import DistributedConfig
 
 from components import lowrank, packing
 from components.errors import ModelRefused
@@ -145,8 +146,17 @@ def require_vocabulary(base: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
         raise ModelRefused(message)
 
 
-def load_base(folder: Path, *, on: torch.device | None = None, as_type: torch.dtype | None = None) -> PreTrainedModel:
+def load_base(
+    folder: Path, *, on: torch.device | None = None, as_type: torch.dtype | None = None, parts: int = 1
+) -> PreTrainedModel:
     """The causal language model in a folder, frozen, in evaluation mode.
+
+    Args:
+        folder: In Hugging Face layout.
+        on: Device; by default the GPU if there is one. Where the model is split, each process takes its own.
+        as_type: Of the weights; by default what suits the device.
+        parts: Into how many the weights are split, one for each process of the step (FSDP2): a process reads its part of
+            every layer from the file, and the layer's other parts from the other processes while it computes there.
 
     Raises:
         ModelRefused: See `check_folder`.
@@ -162,9 +172,10 @@ def load_base(folder: Path, *, on: torch.device | None = None, as_type: torch.dt
         trust_remote_code=False,
         use_safetensors=True,
         attn_implementation="sdpa",
+        **({"distributed_config": DistributedConfig(fsdp_size=parts)} if parts > 1 else {}),
     )
     share_out(model)
-    return freeze(model.to(on).eval())
+    return freeze((model if parts > 1 else model.to(on)).eval())
 
 
 def freeze(model: Any) -> Any:

@@ -229,7 +229,7 @@ def scores_of(model: PeftModel, head: ScoreHead, answered: Sequence[Answered], *
     return scores
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def doubt(model: PeftModel, head: ScoreHead, answered: Sequence[Answered], *, pad: int) -> Tensor:
     """(B,) standard deviation of the heads' raw scores: how unsure an ensemble is of an answer; 0 for a single head."""
     return member_scores(model, head, answered, pad=pad).std(dim=0, correction=0)
@@ -247,7 +247,7 @@ def pair_scores(model: PeftModel, head: ScoreHead, answered: Sequence[tuple[Answ
     return head.members(last, nats).unflatten(1, (-1, 2))
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def score(model: PeftModel, head: ScoreHead, answered: Sequence[Answered], *, pad: int, batch_size: int = 64) -> list[float]:
     """Raw scores in the order given; what is of like length is scored together.
 

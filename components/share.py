@@ -3,12 +3,15 @@
 Row i (an answer, a pair, a demonstration) belongs to process i mod n; `components/ranks.py` starts them. Gradients are added
 up, so that n processes take the same optimiser steps as one, but for the order of sums. What every process needs of the others
 are numbers by token, never states of the model.
+
+With `sharding = "full"` the frozen base is split, too: a process holds one part of every layer, and all meet at every layer
+to compute. So all call the model equally often, where a share is empty or done as well. docs/decisions/0054-sharding.md
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import distributed
@@ -18,6 +21,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from components.context import Context
+
 
 @dataclass(frozen=True)
 class Share:
@@ -25,6 +30,26 @@ class Share:
 
     rank: int = 0
     ranks: int = 1
+    sharded: bool = False
+    """Whether each holds a part of the base, and not the whole."""
+
+    @classmethod
+    def at(cls, context: Context[Any]) -> Share:
+        """The share of the process that a step runs in."""
+        return cls(context.rank, context.ranks, sharded=context.ranks > 1 and context.config.sharding == "full")
+
+    @property
+    def parts(self) -> int:
+        """Into how many the base is split."""
+        return self.ranks if self.sharded else 1
+
+    def all(self, *, is_so: bool) -> bool:
+        """Whether it is so with everybody whom this process meets at the layers of the base."""
+        if not self.sharded:
+            return is_so
+        agreeing = torch.tensor(int(is_so))
+        distributed.all_reduce(agreeing, op=distributed.ReduceOp.MIN)
+        return bool(agreeing)
 
     def of(self, rows: Tensor) -> Tensor:
         """Those of the rows that are this process's; (n,) indices to (m,)."""

@@ -29,8 +29,18 @@ class SharingTrainer(Trainer):
     """Several processes take the steps of one: each reads every batch, and learns from its share of the rows.
 
     Left alone, accelerate gives each process batches of its own and fills up the last ones of an epoch with rows of the first.
-    Gradients are averaged by PyTorch's DistributedDataParallel, and tokens counted over all processes.
+    Gradients are averaged by PyTorch's DistributedDataParallel, where the base is split by transformers' trainer itself; tokens
+    are counted over all processes.
     """
+
+    def __init__(self, *given: Any, **options: Any) -> None:
+        """As transformers' own, with the optimiser in the checkpoints where the base is split, too.
+
+        There transformers refuses that, for it could not restore the state of split parameters. An adapter's are not split.
+        """
+        options["args"].save_only_model = True
+        super().__init__(*given, **options)
+        self.args.save_only_model = False
 
     def get_train_dataloader(self) -> Any:
         """The batches of a single process."""

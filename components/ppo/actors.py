@@ -89,8 +89,8 @@ class Actors:
         return self.adapter_parameters() | {f"value_head.{name}": value for name, value in self.value_head.named_parameters()}
 
 
-def load(inputs: Mapping[str, Path], *, base_digest: str, settings: Settings) -> Actors:
-    """The base once, with four adapters: the policy starts as a copy of the reference.
+def load(inputs: Mapping[str, Path], *, base_digest: str, settings: Settings, parts: int = 1) -> Actors:
+    """The base once, split into `parts`, with four adapters: the policy starts as a copy of the reference.
 
     Raises:
         ModelRefused: The reward model belongs to another base model or tokenizer, or a folder holds no such model.
@@ -99,7 +99,7 @@ def load(inputs: Mapping[str, Path], *, base_digest: str, settings: Settings) ->
     cards = {REWARD: Card.read(inputs["reward_adapter"]), JUDGE: Card.read(inputs["judge_adapter"])}
     for card in cards.values():
         card.require(base_digest=base_digest, tokenizer_digest=rewardmodel.tokenizer_digest(tokenizer))
-    base = models.load_base(inputs["base_model"], as_type=models.precision(settings.precision))
+    base = models.load_base(inputs["base_model"], as_type=models.precision(settings.precision), parts=parts)
     models.require_vocabulary(base, tokenizer)
     model = models.load_adapter(base, inputs["sft_adapter"], name=REFERENCE)
     scorers = {}

@@ -13,13 +13,12 @@ import torch
 from components import lowrank
 from components.reader import Reader
 from components.sequences import left_padded
+from components.share import ALONE, Share
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from torch import Tensor
-
-    from components.share import Share
 
 
 @dataclass(frozen=True)
@@ -95,8 +94,15 @@ def draw(logits: Tensor, uniforms: Tensor, *, temperature: float) -> tuple[Tenso
 
 
 @torch.no_grad()
-def sample(
-    model: Any, prompts: Sequence[Sequence[int]], *, uniforms: Tensor, temperature: float, eos: int, pad: int
+def sample(  # noqa: PLR0913  (each keyword is one choice of decoding)
+    model: Any,
+    prompts: Sequence[Sequence[int]],
+    *,
+    uniforms: Tensor,
+    temperature: float,
+    eos: int,
+    pad: int,
+    share: Share = ALONE,
 ) -> Rollout:
     """Answer prompts with the active adapter, one token at a time; finished sequences leave the batch.
 
@@ -107,6 +113,7 @@ def sample(
         temperature: Of the sampling.
         eos: Id of the end-of-sequence token.
         pad: Id to pad with.
+        share: Of the process. Where the base is split, nobody stops before all are done.
     """
     tokens, is_prompt = (part.to(model.device) for part in left_padded(prompts, pad=pad))
     uniforms = uniforms.to(model.device)
@@ -120,8 +127,11 @@ def sample(
             drawn, logprobs[rows, t], entropies[rows, t] = draw(logits, uniforms[rows, t], temperature=temperature)
             responses[rows, t] = drawn
             is_over = is_over | (drawn == eos)
-            if bool(is_over.all()) or t + 1 == uniforms.shape[1]:
+            is_done = bool(is_over.all())
+            if share.all(is_so=is_done) or t + 1 == uniforms.shape[1]:
                 break
+            if is_done:  # what follows an end is ignored
+                is_over[0] = False
             kept = reader.without(is_over)
             rows, drawn, is_over = rows[kept], drawn[kept], is_over[kept]
             logits = reader.read(drawn.unsqueeze(1))

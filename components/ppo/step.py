@@ -54,7 +54,8 @@ def run(context: Context[Settings]) -> None:
     digest = context.input_digests.get("base_model", "")
     alignment = context.sections.get("alignment") or Alignment()
     preferred = _by_preference(context, alignment) if alignment.method == "dpo" else None
-    actors = acting.load(context.inputs, base_digest=digest, settings=context.config)
+    parts = Share.at(context).parts
+    actors = acting.load(context.inputs, base_digest=digest, settings=context.config, parts=parts)
     prompts = _prompts(context, actors)
     tokens = _adopt(context, actors, prompts, preferred) if preferred else _train(context, actors, prompts)
     models.save_adapter(actors.model, context.output("policy_adapter"), name=acting.POLICY)
@@ -133,7 +134,7 @@ def _train(context: Context[Settings], actors: Actors, prompts: Prompts) -> dict
             group["lr"] = group["peak"] * _schedule(done, settings)
         chosen = _draw(prompts, settings.rollouts, at=done, context=context)
         answers = _answers(context, actors, chosen, adapter=acting.POLICY, purpose=f"sample {done}")
-        experience = update.appraise(actors, answers, settings, kl_coef=watch.kl_coef, share=_share(context))
+        experience = update.appraise(actors, answers, settings, kl_coef=watch.kl_coef, share=Share.at(context))
         moved = update.improve(actors, experience, settings, optimizer=optimizer, seed=_seed(context, f"improve {done}"))
         tokens["sampled"] += int(answers.is_response.sum())
         tokens["read"] += int(answers.is_prompt.sum()) + int(answers.is_response.sum())
@@ -209,7 +210,8 @@ def _answers(context: Context[Settings], actors: Actors, prompts: Prompts, *, ad
     settings = context.config
     shape = (len(prompts), settings.max_new_tokens)
     uniforms = torch.rand(shape, dtype=torch.float64, generator=_generator(context, purpose))
-    share = _share(context) if len(prompts) >= context.ranks else ALONE
+    all_of_us = Share.at(context)
+    share = all_of_us if len(prompts) >= context.ranks else ALONE
     rows = share.of(torch.arange(len(prompts)))
     with actors.acting(adapter) as model:
         mine = rollout.sample(
@@ -219,13 +221,10 @@ def _answers(context: Context[Settings], actors: Actors, prompts: Prompts, *, ad
             temperature=settings.temperature,
             eos=int(actors.tokenizer.eos_token_id),
             pad=int(actors.tokenizer.pad_token_id),
+            share=all_of_us,
         )
     pad = int(actors.tokenizer.pad_token_id)
     return rollout.together(mine, [asked.ids for asked in prompts], rows, share=share, longest=shape[1], pad=pad)
-
-
-def _share(context: Context[Settings]) -> Share:
-    return Share(context.rank, context.ranks)
 
 
 def _measure(context: Context[Settings], actors: Actors, prompts: Prompts) -> None:

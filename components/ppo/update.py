@@ -5,6 +5,7 @@ Shapes: B sequences, T response tokens.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -131,15 +132,21 @@ def _within_memory(actors: Actors, experience: Experience, rows: Tensor, setting
             raise
     # Only here is the memory of what failed free again.
     answers = settings.micro_batch or len(rows)
-    fitting = _fitting(actors, experience, rows, settings)
     longest = int((experience.rollout.is_prompt.sum(dim=1) + experience.rollout.is_response.sum(dim=1)).max())
-    remedy = (
-        f"Set ppo.micro_batch to {fitting}, which was tried and fits; the gradient stays the same."
-        if fitting
-        else "Not even one fits: lower ppo.max_new_tokens, or give shorter prompts or a smaller base model."
+    message = (
+        f"A pass over {answers} answers of up to {longest} tokens with their prompts does not fit into memory. "
+        + _remedy(actors, experience, rows, settings)
     )
-    message = f"A pass over {answers} answers of up to {longest} tokens with their prompts does not fit into memory. {remedy}"
     raise ConfigRefused(message)
+
+
+def _remedy(actors: Actors, experience: Experience, rows: Tensor, settings: Settings) -> str:
+    if experience.share.sharded:  # nothing can be tried without the others
+        return "Lower ppo.micro_batch; the gradient stays the same."
+    fitting = _fitting(actors, experience, rows, settings)
+    if fitting:
+        return f"Set ppo.micro_batch to {fitting}, which was tried and fits; the gradient stays the same."
+    return "Not even one fits: lower ppo.max_new_tokens, or give shorter prompts or a smaller base model."
 
 
 def _fitting(actors: Actors, experience: Experience, rows: Tensor, settings: Settings) -> int:
@@ -170,12 +177,9 @@ def _accumulate(actors: Actors, experience: Experience, rows: Tensor, settings: 
     however lengths differ. Processes add up what each found for its own answers.
     """
     tokens = experience.rollout.is_response[rows].sum()
-    mine = experience.share.of(rows)
     total = dict.fromkeys(METRICS, 0.0)
-    for part in mine.split(settings.micro_batch or max(1, len(mine))):
-        if not len(part):
-            continue
-        weight = float(experience.rollout.is_response[part].sum() / tokens)
+    for part, counts in _passes(experience.share, rows, most=settings.micro_batch):
+        weight = counts * float(experience.rollout.is_response[part].sum() / tokens)
         loss, metrics = _loss(actors, experience, part, settings)
         if not bool(torch.isfinite(loss)):
             message = f"The PPO loss became {loss.item()}. Run `ppo` again with a lower ppo.learning_rate."
@@ -183,6 +187,19 @@ def _accumulate(actors: Actors, experience: Experience, rows: Tensor, settings: 
         (loss * weight).backward()
         total = {name: total[name] + weight * value for name, value in metrics.items()}
     return experience.share.added(total)
+
+
+def _passes(share: Share, rows: Tensor, *, most: int) -> list[tuple[Tensor, bool]]:
+    """This process's rows, `most` at once (0: all), and whether they count.
+
+    Where the base is split, a process without as many passes as another reads its first answer again, which does not count.
+    """
+    own = [(part, True) for part in share.of(rows).split(most or max(1, len(rows))) if len(part)]
+    if not share.sharded:
+        return own
+    sizes = [len(Share(rank, share.ranks).of(rows)) for rank in range(share.ranks)]
+    passes = max(math.ceil(size / (most or len(rows))) for size in sizes)
+    return own + [(rows.new_tensor([share.rank]), False)] * (passes - len(own))
 
 
 def _loss(actors: Actors, experience: Experience, rows: Tensor, settings: Settings) -> tuple[Tensor, dict[str, float]]:

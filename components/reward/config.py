@@ -94,3 +94,7 @@ class Settings(Section):
 
     checkpoint_every: int = Field(50, ge=1, le=1_000_000)
     """Updates between checkpoints. [updates]"""
+
+    sharding: Literal["none", "full"] = "none"
+    """Where several processes work on the step: `full` splits the frozen base model over them (FSDP2), so that each holds a
+    part of every layer; `none` gives each the whole. docs/decisions/0054-sharding.md"""

@@ -68,7 +68,8 @@ class Cost:
 def load(context: Context[Settings]) -> Ranker:
     """The frozen base with a trainable adapter and a head at zero."""
     settings = context.config
-    base = models.load_base(context.inputs["base_model"])
+    share = Share.at(context)
+    base = models.load_base(context.inputs["base_model"], parts=share.parts)
     tokenizer = models.load_tokenizer(context.inputs["base_model"])
     models.require_vocabulary(base, tokenizer)
     if settings.start_from == "sft":
@@ -82,7 +83,7 @@ def load(context: Context[Settings]) -> Ranker:
     models.quicken(model)
     longest = int(base.config.max_position_embeddings)
     threshold = raw if raw is None else raw.requires_grad_()
-    return Ranker(model, head, tokenizer, longest, threshold, Share(context.rank, context.ranks))
+    return Ranker(model, head, tokenizer, longest, threshold, share)
 
 
 def fit(ranker: Ranker, votes: Votes, context: Context[Settings], *, epochs: int, curve: str) -> Cost:
@@ -219,8 +220,7 @@ def improve(
     if not math.isfinite(told["loss"]):
         message = f"The loss of the reward model became {told['loss']}. Run `reward` again with a lower reward.learning_rate."
         raise ModelRefused(message)
-    if loss.requires_grad:
-        (loss + settings.centring * pull).backward()
+    (loss + settings.centring * pull).backward()
     for group in optimizer.param_groups:
         ranker.share.add_gradients(group["params"])
         torch.nn.utils.clip_grad_norm_(group["params"], settings.gradient_clip)
@@ -236,17 +236,19 @@ def improve(
 def _losses(
     ranker: Ranker, counted: Counted, texts: Sequence[tuple[Answered, Answered]], settings: Settings
 ) -> tuple[Tensor, Tensor]:
-    """(K, G) part of each group's mean loss, and part of the mean of what centring pulls at, that is this process's."""
+    """(K, G) part of each group's mean loss, and part of the mean of what centring pulls at, that is this process's.
+
+    Where it has none, it computes on the first pair, of which it learns nothing: others may need its part of the base.
+    """
     on = ranker.head.weight.device
-    rows = ranker.share.of(torch.arange(len(texts))).tolist()
-    if not rows:
-        return torch.zeros(counted.labels[:, 0].shape, device=on), torch.zeros((), device=on)
+    own = ranker.share.of(torch.arange(len(texts))).tolist()
+    rows = own or [0]
     mine, labels = counted.rows(rows).to(on), counted.labels.sum(dim=1).to(on)
     first, second = _scores(ranker, [texts[row] for row in rows], settings).unbind(dim=-1)
     each = _nats(ranker, (first - second).unsqueeze(-1), mine, settings)
     means = torch.stack([losses.group_losses(*member) for member in zip(each, mine.labels, strict=True)])
     weight = mine.labels.sum(dim=1) / labels.clamp(min=torch.finfo(labels.dtype).tiny)
-    return means * weight, losses.centring(first, second) * (len(rows) / len(texts))
+    return means * weight * bool(own), losses.centring(first, second) * (len(own) / len(texts))
 
 
 def _scores(ranker: Ranker, texts: Sequence[tuple[Answered, Answered]], settings: Settings) -> Tensor:

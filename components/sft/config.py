@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from components.config import Section
@@ -30,3 +32,7 @@ class Settings(Section):
 
     context_tokens: int = Field(128, ge=16, le=131072)
     """Longest demonstration; longer ones are left out and counted. At most the base model's context. [tokens]"""
+
+    sharding: Literal["none", "full"] = "none"
+    """Where several processes work on the step: `full` splits the frozen base model over them (FSDP2), so that each holds a
+    part of every layer; `none` gives each the whole. docs/decisions/0054-sharding.md"""

@@ -36,7 +36,7 @@ def run(context: Context[Settings]) -> None:
     folder = context.inputs["base_model"]
     models.seed_everything(context.seed)
     tokenizer = models.load_tokenizer(folder)
-    base = models.load_base(folder)
+    base = models.load_base(folder, parts=Share.at(context).parts)
     longest = min(settings.context_tokens, int(base.config.max_position_embeddings))
     training, left_out = _rows(context, tokenizer, "train", longest)
     held_out, _ = _rows(context, tokenizer, "held_out", longest)
@@ -127,11 +127,11 @@ def make_trainer(context: Context[Settings], policy: Any, tokenizer: PreTrainedT
         callbacks=[_Telling(context)],
     )
     trainer.remove_callback(PrinterCallback)
-    trainer.share(Share(context.rank, context.ranks))
+    trainer.share(Share.at(context))
     return trainer
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def _held_out_loss(model: Any, rows: list[Row], tokenizer: PreTrainedTokenizerBase) -> float | None:
     """Cross-entropy per assistant token in nats on held-out demonstrations; None where there are none."""
     if not rows:

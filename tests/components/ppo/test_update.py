@@ -106,20 +106,22 @@ def _context(inputs, folder, *, rank=0, ranks=1, **settings):
     )
 
 
-def _work(inputs, folder, rank, port):
+def _work(inputs, folder, settings, rank, port):
     """One of two processes."""
     torch.set_num_threads(1)
     distributed.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
-    context = _context(inputs, folder, rank=rank, ranks=2)
+    context = _context(inputs, folder, rank=rank, ranks=2, **settings)
     step.run(context)
     (folder / f"series-{rank}.json").write_text(json.dumps(context.series))
 
 
-def test_two_processes_take_the_steps_of_one(tiny_models, prompts, tmp_path, two_processes):
+@pytest.mark.parametrize("settings", [{}, {"sharding": "full"}, {"sharding": "full", "micro_batch": 1}])
+def test_two_processes_take_the_steps_of_one(tiny_models, prompts, tmp_path, two_processes, settings):
+    """Where the base is split, a process whose answers have ended goes on, and one with fewer passes makes empty ones."""
     inputs = tiny_models | {"prompts": prompts}
     alone = _context(inputs, tmp_path / "alone")
     step.run(alone)
-    codes = two_processes(_work, inputs, tmp_path)
+    codes = two_processes(_work, inputs, tmp_path, settings)
 
     assert codes == [0, 0]
     for rank in (0, 1):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 
 import pytest
@@ -353,16 +354,23 @@ def _work(inputs, folder, settings, rank, port):
     (folder / f"told-{rank}.json").write_text(json.dumps(told))
 
 
-@pytest.mark.parametrize("settings", [{}, {"heads": 3, "ties": "rao_kupper", "centring": 0.3, "strength_margin": 0.4}])
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"heads": 3, "ties": "rao_kupper", "centring": 0.3, "strength_margin": 0.4}, {"sharding": "full", "batch_pairs": 7}],
+)
 def test_two_processes_take_the_steps_of_one(inputs, tmp_path, settings, two_processes):
-    """8 pairs in batches of 3, so one process has twice the pairs of the other, and the last batch of an epoch has 2."""
+    """8 pairs in batches of 3: one process has twice the pairs of the other, and the last batch of an epoch has 2.
+
+    In batches of 7, the last has 1, and one process none; where the base is split, it computes all the same.
+    """
     settings = {"batch_pairs": 3, "epochs": 2} | settings
     alone = _context(inputs, tmp_path / "alone", **settings)
     step.run(alone)
     codes = two_processes(_work, inputs, tmp_path, settings)
 
     assert codes == [0, 0]
-    assert len(alone.series) == 9, "3 of the judge, 6 of the reward model"
+    batches = math.ceil(8 / settings["batch_pairs"])
+    assert len(alone.series) == 3 * batches, "one pass of the judge, two of the reward model"
     for rank in (0, 1):
         told = json.loads((tmp_path / f"told-{rank}.json").read_text())
         for (at, found), (when, expected) in zip(told["series"], alone.series, strict=True):

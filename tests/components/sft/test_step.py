@@ -50,7 +50,7 @@ def _demonstration(number: int, *, answer: str | None = None) -> records.Demonst
 
 
 def _run(
-    inputs: dict[str, Path], folder: Path, *, seed: int = 1, process: tuple[int, int] = (0, 1), **settings: float
+    inputs: dict[str, Path], folder: Path, *, seed: int = 1, process: tuple[int, int] = (0, 1), **settings: Any
 ) -> Context[Settings]:
     context = Context(
         step=STEPS["sft"],
@@ -154,24 +154,30 @@ def test_no_demonstration_that_fits_is_refused(inputs: dict[str, Path], tmp_path
     )
 
 
-def _work(inputs: dict[str, Path], folder: Path, rank: int, port: int) -> None:
+def _work(inputs: dict[str, Path], folder: Path, sharding: str, rank: int, port: int) -> None:
     """One of two processes."""
     torch.set_num_threads(1)
     place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     os.environ.update({name: str(value) for name, value in place.items()})
     PartialState._reset_state()  # what this process's parent found, being alone
     distributed.init_process_group("gloo", timeout=timedelta(minutes=5))
-    context = _run(inputs, folder, process=(rank, 2), **UNEVEN)
+    context = _run(inputs, folder, process=(rank, 2), sharding=sharding, **UNEVEN)
     measured = {name: found.value for name, found in context.measurements.items()}
-    (folder / f"told-{rank}.json").write_text(json.dumps([context.series, measured]))
+    told = [context.series, measured, folder_digest(context.output("sft_adapter"))]
+    (folder / f"told-{rank}.json").write_text(json.dumps(told))
 
 
 UNEVEN = {"epochs": 3.0, "batch_size": 3}
 """Of 20 demonstrations: the last batch of an epoch has 2."""
 
 
+@pytest.mark.parametrize("sharding", ["none", "full"])
 def test_two_processes_take_the_steps_of_one(
-    inputs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, two_processes: Callable[..., list[int | None]]
+    inputs: dict[str, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    two_processes: Callable[..., list[int | None]],
+    sharding: str,
 ) -> None:
     """Every update's loss agrees to a part in a thousand, though one process has twice the rows of the other."""
     arguments, collated = trainer.arguments, trainer._collated
@@ -185,16 +191,35 @@ def test_two_processes_take_the_steps_of_one(
 
     monkeypatch.setattr(trainer, "_collated", counted)
     alone = _run(inputs, tmp_path / "alone", **UNEVEN)
-    codes = two_processes(_work, inputs, tmp_path)
+    codes = two_processes(_work, inputs, tmp_path, sharding)
 
     assert codes == [0, 0]
     assert len(alone.series) == 20
     assert [(tmp_path / f"rows-{rank}").read_text()[:7] for rank in (0, 1)] == ["2222221", "1111111"]
     for rank in (0, 1):
-        series, measured = json.loads((tmp_path / f"told-{rank}.json").read_text())
+        series, measured, _ = json.loads((tmp_path / f"told-{rank}.json").read_text())
         assert [at for at, _ in series] == list(range(1, 21))
         expected = [values["loss"] for _, values in alone.series]
         assert len(set(expected)) == 20, "it learns, so every loss is another"
         assert [values["loss"] for _, values in series] == pytest.approx(expected, rel=1e-3)
         for name in ("held_out_loss", "training_tokens"):
             assert measured[name] == pytest.approx(alone.measurements[name].value, rel=1e-3), name
+
+
+def test_with_a_split_base_training_resumes_to_the_same_adapter(
+    inputs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, two_processes: Callable[..., list[int | None]]
+) -> None:
+    """Both processes stop at update 10 of 20, after the checkpoint of update 9."""
+    monkeypatch.setattr(trainer, "SAVE_EVERY", 9)
+    for name in ("whole", "killed"):
+        (tmp_path / name).mkdir()
+    whole = two_processes(_work, inputs, tmp_path / "whole", "full")
+    with monkeypatch.context() as patch:
+        patch.setattr(step._Telling, "on_log", _Killed(step._Telling.on_log))
+        killed = two_processes(_work, inputs, tmp_path / "killed", "full")
+    kept = [path.name for path in (tmp_path / "killed" / "checkpoints").glob("checkpoint-*")]
+    resumed = two_processes(_work, inputs, tmp_path / "killed", "full")
+
+    assert (whole, killed, kept, resumed) == ([0, 0], [1, 1], ["checkpoint-9"], [0, 0])
+    digests = [json.loads((tmp_path / name / "told-0.json").read_text())[2] for name in ("whole", "killed")]
+    assert digests[0] == digests[1]

@@ -50,6 +50,8 @@ class Step:
     """Goes on only if every input carries its writer's signature; is told the rule for approvals and who started the run."""
     sections: tuple[str, ...] = ()
     """Shared sections of the config that it reads beside its own."""
+    challenges: str = ""
+    """Registered model whose champion it is given to compare its own with, and that one's base model where it is another."""
     compares_with: str = ""
     """Registered model whose newest active version it is given to compare its own result with."""
     needs_active: tuple[str, ...] = ()
@@ -131,7 +133,7 @@ ALIGN: tuple[Step, ...] = (
         image="train",
         gpu=True,
         timeout_hours=12,
-        registry=True,
+        challenges="policy",
         looks_back_at="evaluation",
     ),
     Step(

@@ -67,6 +67,10 @@ class ModelVersion:
     path: Path
     base_digest: str = ""
     """Digest of the base model it belongs to; empty for a base model."""
+    base: Path | None = None
+    """Folder of that base model, where it is another one than the step reads, and can be had."""
+    problem: str = ""
+    """Why that base model can't be had."""
 
 
 @dataclass(frozen=True)
@@ -140,8 +144,8 @@ class Context(Generic[ConfigT]):
     """Evidence records of the steps before this one (`STEP.json` each), for steps that read evidence."""
     registry: Registry | None = None
     baseline: ModelVersion | None = None
-    """The champion policy that a candidate is compared with; the one before it where the candidate is the champion.
-    None where there is none, or for steps that may not use the registry."""
+    """The version that the step's result is compared with: the champion policy for `evaluate` (see `history.champion`), the
+    newest active version for steps that compare with one. None where there is none."""
     sections: Mapping[str, Any] = field(default_factory=dict)
     """Shared sections of the config that the step declares, by name."""
     reference: Reference | None = None

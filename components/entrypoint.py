@@ -185,8 +185,8 @@ def _find_inputs(job: Job) -> None:
         versions = {item.registered_model: job.lineage.version(item) for item in _models(job).values()}
         job.evidence_files, told = history.gathered(job.lineage, job.pipeline_run, job.step, versions)
         job.external = dict(job.external) | told
-    if job.step.registry:
-        job.baseline = _baseline(job)
+    if job.step.challenges:
+        job.baseline = history.champion(job.lineage, job.step.challenges, job.inputs)
     if job.step.compares:
         job.reference, job.compared = history.reference(job.lineage, job.pipeline_run, job.step.compares)
     if job.step.succeeds:
@@ -210,18 +210,12 @@ def _models(job: Job) -> dict[str, Published]:
     return {name: found(job.pipeline_run, step.name, name) for step in ALIGN for name in step.registers}
 
 
-def _baseline(job: Job) -> ModelVersion | None:
-    """The champion; the version before it where the candidate is the champion, so that its evaluation stays the same."""
-    champion = job.lineage.resolve("policy", "champion")
-    if champion and champion.digest == job.inputs["policy_adapter"].digest:
-        return job.lineage.resolve("policy", "previous")
-    return champion
-
-
 def _key_inputs(job: Job) -> dict[str, str]:
     digests = {name: item.digest for name, item in job.inputs.items()}
-    if job.step.registry:
+    if job.step.challenges:
         digests["baseline"] = job.baseline.digest if job.baseline else ""
+        if job.baseline and job.baseline.base:
+            digests["baseline's base_model"] = job.baseline.base_digest
     digests |= {f"reference:{name}": item.digest for name, item in job.compared.items()}
     if job.predecessor:
         digests["predecessor"] = job.predecessor.digest

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from components.catalog import Step
-    from components.context import Published
+    from components.context import ModelVersion, Published
     from components.lineage import Lineage
 
 ORDER = (*ALIGN, *RELEASE)
@@ -145,18 +145,47 @@ def predecessor(lineage: Lineage, model: str, *, base_digest: str) -> Predecesso
         return replace(named, problem=f"version {named.version} belongs to the base model before, and was revoked")
     try:
         run = lineage.client.get_run(newest["run"])
-        made = evidence.read(lineage.file(run, "evidence.json"))
-        inputs = {name: _published(lineage, made.inputs[name].run, name) for name in ("base_model", "sft_adapter")}
         (own,) = (item for item in lineage.outputs(run).values() if item.registered_model == model)
-        folders = {name: checked(lineage, replace(item, digest=made.inputs[name].digest)) for name, item in inputs.items()}
+        folders = _read_by(lineage, run, ("base_model", "sft_adapter"))
         return replace(named, path=checked(lineage, replace(own, digest=named.digest)), inputs=folders)
     except (PlumblineError, OSError, KeyError, ValueError) as error:
         problem = f"version {named.version} belongs to the base model before, and could not be looked at: {error}"
         return replace(named, problem=problem)
 
 
+def champion(lineage: Lineage, model: str, inputs: Mapping[str, Published]) -> ModelVersion | None:
+    """The champion that a candidate is compared with; None where there is none.
+
+    The version before it where the candidate is the champion, so that its evaluation stays the same. One that belongs to
+    another base model comes with that, or with the reason why it can't be had.
+
+    Args:
+        lineage: Where to look.
+        model: Registered model.
+        inputs: What the step reads: the candidate as `policy_adapter`, and its `base_model`.
+    """
+    found = lineage.resolve(model, "champion")
+    if found and found.digest == inputs["policy_adapter"].digest:
+        found = lineage.resolve(model, "previous")
+    if found is None or found.base_digest == inputs["base_model"].digest:
+        return found
+    try:
+        run = _run_of(lineage, lineage.client.get_model_version(model, found.version))
+        return replace(found, base=_read_by(lineage, run, ("base_model",))["base_model"])
+    except (PlumblineError, OSError, KeyError, ValueError) as error:
+        return replace(found, problem=str(error))
+
+
+def _read_by(lineage: Lineage, run: Any, names: Sequence[str]) -> dict[str, Path]:
+    """Artifacts that a step run read, on this machine, as they were when it read them."""
+    made = evidence.read(lineage.file(run, "evidence.json")).inputs
+    items = {name: replace(_published(lineage, made[name].run, name), digest=made[name].digest) for name in names}
+    return {name: checked(lineage, item) for name, item in items.items()}
+
+
 def _published(lineage: Lineage, run: str, artifact: str) -> Published:
-    return lineage.outputs(lineage.client.get_run(run))[artifact]
+    gone = f"Run {run}, which wrote {artifact}, was deleted. Restore it in MLflow."
+    return lineage.outputs(lineage.kept(lambda: lineage.client.get_run(run), gone))[artifact]
 
 
 def checked(lineage: Lineage, found: Published) -> Path:

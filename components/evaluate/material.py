@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from components.evaluate.judge import Judge
+    from components.evaluate.texts import HeldOut
     from components.models import Dialogue
     from components.records import Prompt
 
@@ -48,8 +49,8 @@ class Material:
     """Whether a dialogue leaves room for an answer."""
     used: Callable[[], set[str]]
     """What users say anywhere in the training data; read only where a suite asks more than `prompts`."""
-    texts: Sequence[list[int]] = ()
-    """Token ids of held-out texts."""
+    texts: Sequence[HeldOut] = ()
+    """On which perplexity is measured."""
     judge: Judge | str | None = None
     """None where the truth is known; why there is none, where there is none."""
     drawn: dict[str, list[Item]] = field(default_factory=dict)

@@ -33,7 +33,7 @@ def render(report: Mapping[str, Any]) -> str:
         (
             f'<section class="verdict {verdict}"><h2>Verdict: <span class="word">{SIGNS[verdict]} {WORDS[verdict]}</span></h2>'
             f"<p>{MEANING[verdict]} The candidate is compared with the {say(report['reference'])}; answers are scored by the "
-            f"{say(report['scored_by'])}.</p>{_counts(report)}</section>"
+            f"{say(report['scored_by'])}.</p>{_of_another_base(report)}{_counts(report)}</section>"
         ),
         _forest(report["gates"]),
         _undecided(report["gates"]),
@@ -50,6 +50,23 @@ def render(report: Mapping[str, Any]) -> str:
         '<meta name="viewport" content="width=device-width,initial-scale=1"><title>Evaluation report</title>'
         f"<style>{STYLE.read_text(encoding='utf-8')}</style></head><body><main><h1>Evaluation report</h1>"
         f"{''.join(sections)}</main></body></html>\n"
+    )
+
+
+def _of_another_base(report: Mapping[str, Any]) -> str:
+    """What differs where the champion belongs to another base model than the candidate."""
+    if report["absent"]:
+        reasons = "; ".join(report["absent"].values())
+        return (
+            f"<p>{say(_capital(reasons))}. No gate against it can pass; tables and worst prompts show the SFT policy in its "
+            "place.</p>"
+        )
+    if not (report.get("champion") or {}).get("base_digest"):
+        return ""
+    return (
+        "<p>The champion belongs to another base model. It answered the same prompts in its own chat template and tokens, with "
+        "noise of its own, so differences scatter more than between policies of one base. Every model&rsquo;s perplexity is of "
+        "the same characters, per token of the candidate&rsquo;s tokenizer.</p>"
     )
 
 

@@ -1,15 +1,22 @@
 """The models under test: one base loaded once, every policy an adapter that is switched on in place.
 
+A policy of another base model needs a panel of its own, which is loaded when the first one's model is let go.
+
 What a model said is remembered by what it was asked, so no suite asks a model twice, and kept as a checkpoint, so that a
 killed attempt doesn't either.
 """
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
+import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
+
+import torch
+from transformers import AutoConfig
 
 from components import models
 from components.errors import ModelRefused
@@ -19,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from components.evaluate.texts import HeldOut
     from components.models import Dialogue
 
 BASE = "base"
@@ -37,20 +45,52 @@ class Decoding:
 
 
 @dataclass
-class Panel:
+class Reading:
+    """How a base model and its policies read: their tokenizer with its chat template, and how much at once."""
+
+    folder: Path
+    """Of the base model."""
+    tokenizer: Any
+    context_tokens: int
+
+    @classmethod
+    def of(cls, base: Path) -> Reading:
+        """What a folder says of it, without loading any weights.
+
+        Raises:
+            ModelRefused: See `components.models`.
+        """
+        models.check_folder(base)
+        shape = AutoConfig.from_pretrained(base, local_files_only=True, trust_remote_code=False)
+        return Reading(base, models.load_tokenizer(base), int(shape.max_position_embeddings))
+
+    def encode(self, dialogue: Dialogue, prefix: str = "") -> list[int]:
+        """Token ids up to where the answer begins, and its first words where they are given."""
+        ids = models.encode(self.tokenizer, dialogue, answering=True)
+        return ids + self.plain(prefix) if prefix else ids
+
+    def plain(self, text: str) -> list[int]:
+        """Token ids of words without any template."""
+        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def fits(self, dialogue: Dialogue, *, answer_tokens: int, prefix: str = "") -> bool:
+        """Whether a dialogue leaves room for an answer."""
+        return len(self.encode(dialogue, prefix)) + answer_tokens <= self.context_tokens
+
+
+@dataclass
+class Panel(Reading):
     """One base model with the adapters of all policies, and who of them is speaking."""
 
     model: Any
-    tokenizer: Any
     names: list[str]
-    context_tokens: int
     parameters: int
     """Of the base model; an adapter adds little."""
     flop: dict[str, float] = field(default_factory=dict)
     """Model → 2 · parameters · tokens that went through it."""
 
     @classmethod
-    def load(cls, base: Path, adapters: Mapping[str, Path]) -> Panel:
+    def load(cls, base: Path, adapters: Mapping[str, Path]) -> Self:
         """Load the base, and each adapter beside it.
 
         Raises:
@@ -67,7 +107,14 @@ class Panel:
                 message = f"The adapter of {name} does not fit the base model: {error}. Give an adapter trained on this base."
                 raise ModelRefused(message) from error
         model = models.quicken(model) if adapters else model
-        return cls(model, tokenizer, [BASE, *adapters], longest, parameters)
+        return cls(base, tokenizer, longest, model, [BASE, *adapters], parameters)
+
+    def free(self) -> None:
+        """Let the model go, and its memory with it. How it read stays known."""
+        self.model = None
+        gc.collect()  # layers and adapters refer to each other
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
 
     def speak_as(self, name: str) -> None:
         """Switch to one model. The base is the model without any adapter."""
@@ -77,19 +124,6 @@ class Panel:
             return
         self.model.base_model.enable_adapter_layers()
         self.model.set_adapter(name)
-
-    def encode(self, dialogue: Dialogue, prefix: str = "") -> list[int]:
-        """Token ids up to where the answer begins, and its first words where they are given."""
-        ids = models.encode(self.tokenizer, dialogue, answering=True)
-        return ids + self.plain(prefix) if prefix else ids
-
-    def plain(self, text: str) -> list[int]:
-        """Token ids of words without any template."""
-        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
-
-    def fits(self, dialogue: Dialogue, *, answer_tokens: int, prefix: str = "") -> bool:
-        """Whether a dialogue leaves room for an answer."""
-        return len(self.encode(dialogue, prefix)) + answer_tokens <= self.context_tokens
 
 
 @dataclass
@@ -172,9 +206,12 @@ class Asker:
             [self.panel.encode(dialogue) for dialogue in dialogues], [self.panel.plain(each) for each in words]
         )
 
-    def texts(self, texts: Sequence[Sequence[int]]) -> list[float]:
-        """Log-probability of each text given its first token, in nats."""
-        return self._likelihoods([text[:1] for text in texts], [text[1:] for text in texts])
+    def texts(self, texts: Sequence[HeldOut]) -> list[float]:
+        """Log-probability of each text given its beginning, in nats; NaN where it was not cut for this model's tokenizer."""
+        cuts = [text.cuts[self.panel.folder] for text in texts if self.panel.folder in text.cuts]
+        if len(cuts) < len(texts):
+            return [math.nan] * len(texts)
+        return self._likelihoods([before for before, _ in cuts], [after for _, after in cuts])
 
     def _likelihoods(self, prompts: Sequence[Sequence[int]], endings: Sequence[Sequence[int]]) -> list[float]:
         keys = [_digest(json.dumps([*map(list, pair)])) for pair in zip(prompts, endings, strict=True)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ from components.evaluate.panel import BASE
 from components.evaluate.statistics import Interval
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from components.evaluate.config import Settings
     from components.evaluate.judge import Judge
@@ -41,11 +41,18 @@ class Results:
     """None where the gold function scored; why there is no judge, where there is none."""
     settings: Settings
     seed: int
+    absent: Mapping[str, str] = field(default_factory=dict)
+    """Model that the candidate must be compared with → why it could not be asked."""
 
     @property
     def reference(self) -> str:
-        """What the candidate is compared with in the gates."""
-        return CHAMPION if CHAMPION in self.names else SFT
+        """What the candidate is compared with in the gates. A champion that could not be asked leaves them undecided."""
+        return CHAMPION if CHAMPION in {*self.names, *self.absent} else SFT
+
+    @property
+    def beside(self) -> str:
+        """Whose answers stand beside the candidate's: the reference's, or the SFT policy's where that could not be asked."""
+        return SFT if self.reference in self.absent else self.reference
 
     @property
     def others(self) -> list[str]:
@@ -119,8 +126,8 @@ def _differences(results: Results) -> dict[str, dict[str, Interval]]:
 
 def difference(metric: Metric, outcome: Outcome, other: str, results: Results) -> Interval | str:
     """Candidate against another model, or why there is no difference."""
-    if outcome.reason:
-        return outcome.reason
+    if outcome.reason or other in results.absent:
+        return outcome.reason or results.absent[other]
     pair = _paired(metric, outcome, other)
     if isinstance(pair, str):
         return pair
@@ -261,7 +268,7 @@ def worst(gate: gates.Gate, results: Results) -> list[dict[str, Any]]:
     if not matching:
         return []
     outcome, metric = matching[0]
-    other = SFT if metric.against == "sft" else results.reference
+    other = SFT if metric.against == "sft" else results.beside
     mine, theirs = outcome.found[CANDIDATE], outcome.found[other]
     if name not in mine.scores:
         return []
@@ -302,7 +309,7 @@ def by_kind(results: Results) -> dict[str, dict[str, Any]]:
     rows: dict[str, dict[str, Any]] = {}
     for kind in sorted(set(kinds)):
         of_kind = np.array([this == kind for this in kinds])
-        first, second = (found[name].scores[metric][of_kind] for name in (CANDIDATE, results.reference))
+        first, second = (found[name].scores[metric][of_kind] for name in (CANDIDATE, results.beside))
         values, span = (first - second, 2.0) if results.is_testbed else (wins(first, second), 1.0)
         row: dict[str, Any] = {
             "n": int(of_kind.sum()),
@@ -322,7 +329,7 @@ def at_equal_length(results: Results) -> dict[str, Any] | None:
     quality, length = results.found("task_quality"), results.found("verbosity")
     if not quality or not length or len(quality[CANDIDATE].items) != len(length[CANDIDATE].items):
         return None
-    other, metric = results.reference, "utility" if results.is_testbed else "judged"
+    other, metric = results.beside, "utility" if results.is_testbed else "judged"
     first, second = (quality[name].scores[metric] for name in (CANDIDATE, other))
     won = wins(first[:, None], second[:, None]) if results.is_testbed else wins(first, second)
     gained = first - second if results.is_testbed else won
@@ -337,6 +344,7 @@ def as_json(results: Results, made: Sequence[gates.Gate]) -> dict[str, Any]:
     return {
         "verdict": gates.overall(made),
         "reference": TITLES[results.reference],
+        "absent": dict(results.absent),
         "scored_by": "gold function of the testbed" if results.is_testbed else "held-out judge",
         "gates": [asdict(gate) for gate in made],
         "models": {name: {metric: rounded(item) for metric, item in row.items()} for name, row in results.means.items()},

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from components import records
 from components.errors import ConfigRefused, DataRefused
-from components.evaluate import findings, gates, inspectlogs, judge, page, report, suite, tables, texts, trend
+from components.evaluate import champion, findings, gates, inspectlogs, judge, page, report, suite, tables, texts, trend
 from components.evaluate.material import Material, spoken
 from components.evaluate.panel import Asker, Decoding, Panel
 
@@ -20,9 +20,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from components.context import Context
+    from components.evaluate.champion import Guest
     from components.evaluate.config import Settings
     from components.evaluate.gates import Gate
     from components.evaluate.judge import Judge
+    from components.evaluate.panel import Reading
     from components.evaluate.report import Results
     from components.models import Dialogue
     from components.records import Prompt
@@ -34,23 +36,26 @@ def run(context: Context[Settings]) -> None:
     """Ask, score, compare, decide, and keep what was found."""
     chosen = _chosen(context.config)
     begin = time.perf_counter()
-    panel = Panel.load(context.inputs["base_model"], _adapters(context))
-    material, left_out = _material(context, panel)
-    outcomes = suite.run_all(material, _askers(context, panel), chosen, progress=context.progress)
+    guest = champion.guest(context)
+    panel = Panel.load(context.inputs["base_model"], _adapters(context, guest))
+    material, left_out = _material(context, [panel, *([guest.reading] if guest and guest.reading else [])])
+    outcomes, panels, absent = _asked(context, material, panel, guest, chosen)
     left = [each for each in suite.known() if each not in chosen]
     outcomes += [suite.Outcome(each, reason="the settings leave it out (evaluate.suites)") for each in left]
-    results = report.Results(outcomes, panel.names, material.is_testbed, material.judge, context.config, context.seed)
+    names = list(panels)
+    results = report.Results(outcomes, names, material.is_testbed, material.judge, context.config, context.seed, absent)
+    flop = {name: panels[name].flop.get(name, 0.0) for name in names}
     seconds = time.perf_counter() - begin
 
     decided = report.decide(results)
-    whole = report.as_json(results, decided) | _about(context, panel, seconds)
+    whole = report.as_json(results, decided) | _about(context, flop, seconds)
     whole["trend"] = trend.over_releases(whole, context.releases)
     _write(context, whole, results)
     _record(context, whole, results, decided)
     context.measure("prompts", len(material.prompts), unit="prompts")
     context.measure("prompts_left_out", left_out, unit="prompts", n=len(material.prompts) + left_out)
     context.measure("suites_seconds", seconds, unit="seconds")
-    context.measure("flop", sum(panel.flop.values()), unit="floating-point operations")
+    context.measure("flop", sum(flop.values()), unit="floating-point operations")
 
 
 def _chosen(settings: Settings) -> list[suite.Suite]:
@@ -91,38 +96,58 @@ def _unknown(setting: str, given: Sequence[str], known: set[str]) -> list[str]:
     )
 
 
-def _adapters(context: Context[Settings]) -> dict[str, Path]:
-    """Who answers beside the base model."""
+def _adapters(context: Context[Settings], guest: Guest | None) -> dict[str, Path]:
+    """Who answers beside the base model, by an adapter of it."""
     folders = {report.SFT: context.inputs["sft_adapter"], report.CANDIDATE: context.inputs["policy_adapter"]}
-    champion = context.baseline
-    if champion is None:
+    best = context.baseline
+    if best is None:
         context.gap("champion", "there is no champion yet, so the candidate is compared with the SFT policy")
-    elif champion.base_digest != context.input_digests.get("base_model", ""):
-        reason = (
-            f"the champion, policy version {champion.version}, belongs to another base model "
-            f"({champion.base_digest or 'not recorded'}), so the candidate is compared with the SFT policy"
-        )
-        context.gap("champion", reason)
+        return folders
+    context.fact("champion", {"version": best.version, "digest": best.digest})
+    if guest:
+        context.facts["champion"]["base_digest"] = best.base_digest
     else:
-        folders[report.CHAMPION] = champion.path
-        context.fact("champion", {"version": champion.version, "digest": champion.digest})
+        folders[report.CHAMPION] = best.path
     return folders
 
 
-def _material(context: Context[Settings], panel: Panel) -> tuple[Material, int]:
-    """What there is to ask, and how many prompts were too long for the context."""
+def _asked(
+    context: Context[Settings], material: Material, panel: Panel, guest: Guest | None, chosen: Sequence[suite.Suite]
+) -> tuple[list[suite.Outcome], dict[str, Panel], dict[str, str]]:
+    """What the suites found; who was asked, each with its panel; and who could not be, with the reason.
+
+    A champion of another base model is loaded when the others have answered and their memory is free.
+    """
+    begun = [suite.Outcome(each) for each in chosen]
+    outcomes = suite.run_all(material, _askers(context, panel, panel.names), begun, progress=context.progress)
+    panels = dict.fromkeys(panel.names, panel)
+    if guest is None:
+        return outcomes, panels, {}
+    panel.free()
+    theirs = guest.panel()
+    if isinstance(theirs, str):
+        context.gap("champion", theirs)
+        return outcomes, panels, {report.CHAMPION: theirs}
+    outcomes = suite.run_all(material, _askers(context, theirs, [report.CHAMPION]), outcomes, progress=context.progress)
+    if any(theirs.folder not in text.cuts for text in material.texts):
+        context.gap("perplexity_champion", "no held-out text could be cut at one place for its tokenizer and the candidate's")
+    return outcomes, panels | {report.CHAMPION: theirs}, {}
+
+
+def _material(context: Context[Settings], readings: Sequence[Reading]) -> tuple[Material, int]:
+    """What there is to ask, and how many prompts were too long for the context of a model."""
     settings, every = context.config, _prompts(context)
 
     def fits(dialogue: Dialogue) -> bool:
-        return panel.fits(dialogue, answer_tokens=settings.answer_tokens)
+        return all(reading.fits(dialogue, answer_tokens=settings.answer_tokens) for reading in readings)
 
     held = [prompt for prompt in every if prompt.split == SPLIT]
     fitting = [prompt for prompt in held if fits([message.model_dump() for message in prompt.messages])]
     if not fitting:
+        least = min(reading.context_tokens for reading in readings)
         message = (
             f"prompts.jsonl has no prompt of the split `{SPLIT}` that leaves room for {settings.answer_tokens} tokens of "
-            f"answer in a context of {panel.context_tokens}; {len(held)} are there. Add prompts, or lower "
-            f"evaluate.answer_tokens."
+            f"answer in a context of {least}; {len(held)} are there. Add prompts, or lower evaluate.answer_tokens."
         )
         raise DataRefused(message)
     drawn = set(random.Random(context.seed).sample(range(len(fitting)), min(settings.prompts, len(fitting))))
@@ -133,7 +158,7 @@ def _material(context: Context[Settings], panel: Panel) -> tuple[Material, int]:
         most=settings.suite_prompts,
         fits=fits,
         used=lambda: spoken(corpus, every),
-        texts=texts.held_out_texts(corpus, panel.tokenizer, most=settings.perplexity_texts, longest=panel.context_tokens),
+        texts=texts.held_out_texts(corpus, readings, most=settings.perplexity_texts),
     )
     material.judge = None if material.is_testbed else _judge(context, every)
     return material, len(held) - len(fitting)
@@ -154,13 +179,13 @@ def _judge(context: Context[Settings], prompts: Sequence[Prompt]) -> Judge | str
     return judge.fit(judge.agreed(labels["judge"]), judge.agreed(labels["held_out"]), seed=context.seed)
 
 
-def _askers(context: Context[Settings], panel: Panel) -> dict[str, Asker]:
+def _askers(context: Context[Settings], panel: Panel, names: Sequence[str]) -> dict[str, Asker]:
     settings = context.config
     how = Decoding(context.seed, settings.temperature, settings.answer_tokens, settings.answers_per_prompt, settings.batch_size)
-    return {name: Asker(panel, name, how, context.checkpoints / f"said-{name}.json") for name in panel.names}
+    return {name: Asker(panel, name, how, context.checkpoints / f"said-{name}.json") for name in names}
 
 
-def _about(context: Context[Settings], panel: Panel, seconds: float) -> dict[str, Any]:
+def _about(context: Context[Settings], flop: Mapping[str, float], seconds: float) -> dict[str, Any]:
     """What the numbers were made with. Nothing here changes from run to run: neither its id nor the seconds."""
     assert seconds >= 0, "time runs forward"
     settings = context.config
@@ -173,7 +198,7 @@ def _about(context: Context[Settings], panel: Panel, seconds: float) -> dict[str
             "answer_tokens": settings.answer_tokens,
             "answers_per_prompt": settings.answers_per_prompt,
         },
-        "flop": {name: panel.flop.get(name, 0.0) for name in panel.names},
+        "flop": flop,
         "left_out_suites": sorted({each.name for each in suite.known()} - set(settings.suites)) if settings.suites else [],
     }
 

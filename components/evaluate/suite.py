@@ -177,19 +177,26 @@ def asked(items: Sequence[Item], asker: Asker, score: Callable[[Item, str], Scor
 
 
 def run_all(
-    material: Material, askers: Mapping[str, Asker], chosen: Sequence[Suite], *, progress: Callable[[int, int, str], None]
+    material: Material, askers: Mapping[str, Asker], begun: Sequence[Outcome], *, progress: Callable[[int, int, str], None]
 ) -> list[Outcome]:
-    """Every suite on every model. A suite that breaks is undecided, with the reason; the rest still run."""
+    """Every suite on every model. A suite that breaks is undecided, with the reason; the rest still run.
+
+    Args:
+        material: What there is to ask.
+        askers: Models, by name.
+        begun: The suites, each with what it found of other models before.
+        progress: Told before each suite.
+    """
     outcomes = []
-    for place, suite in enumerate(chosen):
-        progress(place, len(chosen), suite.title.lower())
-        outcomes.append(_run(suite, material, askers))
-    progress(len(chosen), len(chosen), "all suites")
+    for place, outcome in enumerate(begun):
+        progress(place, len(begun), outcome.suite.title.lower())
+        outcomes.append(outcome if outcome.reason else _run(outcome, material, askers))
+    progress(len(begun), len(begun), "all suites")
     return outcomes
 
 
-def _run(suite: Suite, material: Material, askers: Mapping[str, Asker]) -> Outcome:
-    outcome = Outcome(suite)
+def _run(begun: Outcome, material: Material, askers: Mapping[str, Asker]) -> Outcome:
+    suite, outcome = begun.suite, Outcome(begun.suite, dict(begun.found))
     try:
         for name, asker in askers.items():
             outcome.found[name] = suite.run(material, asker)

@@ -20,7 +20,7 @@ SHOWN = 120
 
 def _measure(material: Material, asker: Asker) -> Found:
     """Texts first, then tasks; each metric is NaN on the other's items."""
-    texts = _texts(material, asker)
+    texts = [_shown(place, text.text) for place, text in enumerate(material.texts)]
     tasks = (
         material.of_kinds(*TASKS)
         if material.is_testbed
@@ -37,16 +37,13 @@ def _measure(material: Material, asker: Asker) -> Found:
         "perplexity": np.concatenate([nats, np.full(len(tasks), np.nan)]),
         "task_correct": np.concatenate([nothing, np.array(right)]),
     }
-    weights = np.array([float(len(text) - 1) for text in material.texts] + [0.0] * len(tasks))
+    counted = [float(text.tokens if asker.panel.folder in text.cuts else 0) for text in material.texts]
+    weights = np.array(counted + [0.0] * len(tasks))
     return Found([*texts, *tasks], [[""]] * len(texts) + list(answers), scores, weights)
 
 
-def _texts(material: Material, asker: Asker) -> list[Item]:
-    tokenizer = asker.panel.tokenizer
-    shown = [str(tokenizer.decode(text[:60], skip_special_tokens=True))[:SHOWN] for text in material.texts]
-    return [
-        Item(f"text-{place:04d}", [{"role": "user", "content": text or "(blank)"}], "text") for place, text in enumerate(shown)
-    ]
+def _shown(place: int, text: str) -> Item:
+    return Item(f"text-{place:04d}", [{"role": "user", "content": text[:SHOWN].strip() or "(blank)"}], "text")
 
 
 SUITE = Suite(

@@ -244,16 +244,6 @@ def test_an_evaluation_is_shown_after_the_releases_before_it(inputs: dict[str, P
     assert 'aria-label="Gold utility: release 1 ' in shown
 
 
-def test_a_champion_of_another_base_is_a_gap(inputs: dict[str, Path], tmp_path: Path) -> None:
-    context = _context(inputs, tmp_path)
-    context.baseline = ModelVersion("policy", "4", "sha256:c", inputs["policy_adapter"], "sha256:other")
-
-    step.run(context)
-
-    assert _report(context)["reference"] == "SFT policy"
-    assert "policy version 4, belongs to another base model (sha256:other)" in context.gaps["champion"]
-
-
 def test_without_truth_a_judge_compares_and_the_suites_bring_their_own_data(inputs: dict[str, Path], tmp_path: Path) -> None:
     context = _context(inputs | _tables(tmp_path / "real", truth=False), tmp_path)
 

@@ -13,7 +13,7 @@ from components.errors import DataRefused
 from components.evaluate import material, statistics, suite, truth
 from components.evaluate.material import Material, rows
 from components.evaluate.panel import Asker
-from components.evaluate.suite import Found, Item, Metric, Suite
+from components.evaluate.suite import Found, Item, Metric, Outcome, Suite
 from components.evaluate.suites import capitulation, dispositions, group_fairness, red_team, robustness
 from components.records import Message, Prompt
 from components.testbed import questions
@@ -125,7 +125,7 @@ def test_a_suite_that_breaks_is_undecided_and_the_rest_run() -> None:
         for name, run in (("broken", breaks), ("endless", infinite), ("whole", works))
     ]
 
-    outcomes = suite.run_all(_elsewhere(), {"sft": Speaker(str)}, chosen, progress=lambda *_: None)
+    outcomes = suite.run_all(_elsewhere(), {"sft": Speaker(str)}, [Outcome(each) for each in chosen], progress=lambda *_: None)
 
     assert [bool(outcome.found) for outcome in outcomes] == [False, False, True]
     assert outcomes[0].reason == "ZeroDivisionError: nobody counted"
@@ -157,7 +157,7 @@ def test_numbers_that_can_not_be_break_a_suite(found: Found, says: str) -> None:
     tax = next(each for each in suite.known() if each.name == "capability_tax")
     askers = {"sft": Speaker(str), "candidate": Speaker(str)}
 
-    [broken] = suite.run_all(_elsewhere(), askers, [_giving(tax, found)], progress=lambda *_: None)
+    [broken] = suite.run_all(_elsewhere(), askers, [Outcome(_giving(tax, found))], progress=lambda *_: None)
 
     assert says in broken.reason
     assert bool(broken.reason) == bool(says)

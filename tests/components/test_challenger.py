@@ -1,0 +1,128 @@
+"""With which champion a candidate is compared, on a toy pipeline with a real MLflow."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import types
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from components import entrypoint, evidence
+from components.catalog import STEPS, Step
+from components.config import Section
+from components.lineage import Lineage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+STAGES = (
+    Step("start", writes=("base_model",), reusable=False),
+    Step("ppo", reads=("base_model",), writes=("policy_adapter",), registers={"policy_adapter": "policy"}),
+    Step("evaluate", reads=("base_model", "policy_adapter"), writes=("evaluation",), challenges="policy"),
+)
+
+
+class Nothing(Section):
+    """No settings."""
+
+
+@pytest.fixture
+def lineage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lineage:
+    for variable, folder in {"ARTIFACTS": "artifacts", "SCRATCH": "scratch", "KEYS": "keys"}.items():
+        monkeypatch.setenv(f"PLUMBLINE_{variable}", str(tmp_path / folder))
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    return Lineage(uri, artifacts=str(tmp_path / "artifacts"))
+
+
+@pytest.fixture
+def evaluated(lineage: Lineage, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, str, str], dict[str, Any]]]:
+    """Runs the three steps with a base and a policy of these texts; what `evaluate` was given as the champion."""
+    saved, given, worked = dict(STEPS), {"base_model": "", "policy_adapter": ""}, []
+
+    def write(context: Any, artifact: str) -> None:
+        (context.output(artifact) / "text.txt").write_text(given.get(artifact, "numbers"))
+        if artifact == "policy_adapter":
+            context.tag(artifact, base_digest=context.input_digests["base_model"])
+
+    def judge(context: Any) -> None:
+        worked.append("evaluate")
+        best = context.baseline
+        seen = {"version": best.version, "problem": best.problem} if best else {}
+        if best and best.base:
+            seen["base"] = (best.base / "text.txt").read_text()
+        context.fact("champion", seen)
+        write(context, "evaluation")
+
+    works = {"ppo": lambda context: write(context, "policy_adapter"), "evaluate": judge}
+    works["start"] = lambda context: write(context, "base_model")
+    STEPS.clear()
+    STEPS.update({step.name: step for step in STAGES})
+    monkeypatch.setattr(entrypoint, "ALIGN", STAGES)
+    for name, work in works.items():
+        for part, content in (("step", {"run": work}), ("config", {"Settings": Nothing})):
+            module = types.ModuleType(f"components.{name}.{part}")
+            module.__dict__.update(content)
+            monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setenv("PLUMBLINE_PARAMS", "{}")
+    monkeypatch.setenv("PLUMBLINE_TRIGGER", json.dumps({"type": "manual"}))
+
+    def run(pipeline_run: str, base: str, policy: str) -> dict[str, Any]:
+        given.update(base_model=base, policy_adapter=policy)
+        worked.clear()
+        done = [entrypoint.run(step.name, pipeline_run, fresh=step.name == "ppo") for step in STAGES]
+        assert done == [0, 0, 0]
+        made = lineage.step_run(pipeline_run, "evaluate")
+        champion: dict[str, Any] = evidence.read(lineage.file(made, "evidence.json")).facts["champion"]
+        return champion | {"worked": bool(worked)}
+
+    yield run
+    STEPS.clear()
+    STEPS.update(saved)
+
+
+def test_a_champion_of_another_base_comes_with_that_base(
+    lineage: Lineage, evaluated: Callable[[str, str, str], dict[str, Any]]
+) -> None:
+    assert evaluated("run-1", "a", "one") == {"worked": True}
+    lineage.move("policy", "champion", "1")
+
+    same = evaluated("run-2", "a", "two")
+    other = evaluated("run-3", "b", "three")
+
+    assert same == {"version": "1", "problem": "", "worked": True}
+    assert other == {"version": "1", "problem": "", "base": "a", "worked": True}
+    assert evaluated("run-4", "b", "three")["worked"] is False, "nothing changed"
+
+
+def test_a_candidate_that_became_the_champion_is_compared_with_the_one_before(
+    lineage: Lineage, evaluated: Callable[[str, str, str], dict[str, Any]]
+) -> None:
+    evaluated("run-1", "a", "one")
+    lineage.move("policy", "champion", "1")
+    first = evaluated("run-2", "b", "two")
+    lineage.move("policy", "previous", "1")
+    lineage.move("policy", "champion", "2")
+
+    assert evaluated("run-3", "b", "two") == first | {"worked": False}
+
+
+def test_a_base_that_is_gone_is_named_and_asked_again_when_it_is_back(
+    lineage: Lineage, evaluated: Callable[[str, str, str], dict[str, Any]], tmp_path: Path
+) -> None:
+    evaluated("run-1", "a", "one")
+    lineage.move("policy", "champion", "1")
+    kept = lineage.fetch(lineage.find_output("run-1", "start", "base_model"))
+    shutil.move(kept, tmp_path / "aside")
+
+    gone = evaluated("run-2", "b", "two")
+    shutil.move(tmp_path / "aside", kept)
+    back = evaluated("run-3", "b", "two")
+
+    assert "base" not in gone
+    assert "base_model of run" in gone["problem"]
+    assert back == {"version": "1", "problem": "", "base": "a", "worked": True}, "the outcome without it does not stand in"

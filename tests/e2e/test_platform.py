@@ -387,8 +387,10 @@ def _working(team: Team) -> set[str]:
 
 
 def _end(team: Team, run: str) -> None:
-    """Fail what is at work in a run. Failing the run would hide its end from Airflow's scheduler, which then starts no other; and
-    failing a task whose turn hasn't come clears those after it, which queues a run anew that has ended meanwhile.
+    """Fail what is at work in a run.
+
+    Failing the run would hide its end from Airflow's scheduler, which then starts no other; and failing a task whose turn
+    hasn't come clears those after it, which queues a run anew that has ended meanwhile.
     """
 
     def ended() -> bool:

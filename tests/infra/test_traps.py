@@ -60,6 +60,14 @@ def test_a_pause_of_the_api_server_ends_no_step_and_nothing_is_shortened(
     assert [key for key in found if key[1] in SHORTENED] == []
 
 
+@pytest.mark.parametrize("place", ["process", "compose"])
+def test_few_workers_start_and_none_waits_for_long(place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """32 workers would be started at once, and a finished task would wait a second for the next. A cluster's are pods."""
+    found = _settings(place, tmp_path, monkeypatch)
+
+    assert (found[("core", "parallelism")], found[("scheduler", "scheduler_idle_sleep_time")]) == ("4", "0.1")
+
+
 def test_the_pool_of_training_steps_is_made_wherever_airflow_starts() -> None:
     migration = (ROOT / "infra" / "compose" / "migrate.py").read_text()
     assert '["pools", "set", "gpu", "1"' in migration

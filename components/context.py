@@ -74,6 +74,16 @@ class ModelVersion:
 
 
 @dataclass(frozen=True)
+class Origin:
+    """Which registered version an input is, and when it was made."""
+
+    model: str
+    version: str
+    finished_at: str
+    """When the step that wrote it was done, by its evidence. UTC, RFC 3339."""
+
+
+@dataclass(frozen=True)
 class Reference:
     """Artifacts of the newest released pipeline run on other data, on disk."""
 
@@ -148,6 +158,8 @@ class Context(Generic[ConfigT]):
     newest active version for steps that compare with one. None where there is none."""
     sections: Mapping[str, Any] = field(default_factory=dict)
     """Shared sections of the config that the step declares, by name."""
+    origins: Mapping[str, Origin] = field(default_factory=dict)
+    """Artifact name → where it comes from, for inputs that are registered models of a step that challenges a champion."""
     reference: Reference | None = None
     """What the step compares its own with; None where nothing on other data was released, or the step compares nothing."""
     predecessor: Predecessor | None = None

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
     from mlflow.entities import Run
 
-    from components.context import ModelVersion, Predecessor, Published, Reference, Release
+    from components.context import ModelVersion, Origin, Predecessor, Published, Reference, Release
     from components.lineage import Lineage
 
 
@@ -62,6 +62,7 @@ class Job:
     paths: dict[str, Path] = field(default_factory=dict)
     evidence_files: dict[str, Path] = field(default_factory=dict)
     baseline: ModelVersion | None = None
+    origins: Mapping[str, Origin] = field(default_factory=dict)
     reference: Reference | None = None
     compared: dict[str, Published] = field(default_factory=dict)
     predecessor: Predecessor | None = None
@@ -187,6 +188,7 @@ def _find_inputs(job: Job) -> None:
         job.external = dict(job.external) | told
     if job.step.challenges:
         job.baseline = history.champion(job.lineage, job.step.challenges, job.inputs)
+        job.origins = history.origins(job.lineage, job.inputs)
     if job.step.compares:
         job.reference, job.compared = history.reference(job.lineage, job.pipeline_run, job.step.compares)
     if job.step.succeeds:
@@ -313,6 +315,7 @@ def _context(job: Job) -> Context[Any]:
         evidence=evidence,
         registry=record.Versions(job.lineage, job.inputs) if job.step.registry else None,
         baseline=job.baseline,
+        origins=job.origins,
         sections={name: job.config.sections[name] for name in job.step.sections},
         reference=job.reference,
         predecessor=job.predecessor,

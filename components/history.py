@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from components import evidence, provenance
 from components.catalog import ALIGN, RELEASE, writer
-from components.context import Predecessor, Reference, Release
+from components.context import Origin, Predecessor, Reference, Release
 from components.errors import ArtifactRefused, PlumblineError
 
 if TYPE_CHECKING:
@@ -174,6 +174,17 @@ def champion(lineage: Lineage, model: str, inputs: Mapping[str, Published]) -> M
         return replace(found, base=_read_by(lineage, run, ("base_model",))["base_model"])
     except (PlumblineError, OSError, KeyError, ValueError) as error:
         return replace(found, problem=str(error))
+
+
+def origins(lineage: Lineage, inputs: Mapping[str, Published]) -> dict[str, Origin]:
+    """Version and time of every input that is a registered model."""
+    found = {}
+    for name, item in inputs.items():
+        if item.registered_model:
+            run = lineage.client.get_run(item.run)
+            times = evidence.read(lineage.file(run, "evidence.json")).times
+            found[name] = Origin(item.registered_model, lineage.version(item), str(times["finished_at"]))
+    return found
 
 
 def _read_by(lineage: Lineage, run: Any, names: Sequence[str]) -> dict[str, Path]:

@@ -19,6 +19,13 @@ if TYPE_CHECKING:
 STYLE = Path(__file__).parent / "page.css"
 ORDER = ("base", "sft", "champion", "candidate")
 WORDS = {"pass": "pass", "regressed": "regressed", "undecided": "undecided"}
+MADE = {
+    "base_model": "base model",
+    "sft_adapter": "SFT policy",
+    "policy_adapter": "candidate",
+    "reward_adapter": "reward model",
+}
+"""Artifact → what it is, for a reader."""
 MEANING = {
     "pass": "Every gate that counts passed: a loss as large as its margin is ruled out on each.",
     "regressed": "On at least one metric the candidate is worse, and a loss as large as the margin is not ruled out.",
@@ -49,8 +56,26 @@ def render(report: Mapping[str, Any]) -> str:
         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">"
         '<meta name="viewport" content="width=device-width,initial-scale=1"><title>Evaluation report</title>'
         f"<style>{STYLE.read_text(encoding='utf-8')}</style></head><body><main><h1>Evaluation report</h1>"
-        f"{''.join(sections)}</main></body></html>\n"
+        f"{_of_what(report)}{''.join(sections)}</main></body></html>\n"
     )
+
+
+def _of_what(report: Mapping[str, Any]) -> str:
+    """Which candidate this is about, against whom, and from when: what a reader files it by."""
+    policy = report["versions"].get("policy_adapter")
+    if not policy:
+        return '<p class="soft">The versions and times of the models were not recorded.</p>'
+    champion = report.get("champion")
+    against = f"champion, version {say(champion['version'])}" if champion else "SFT policy; there is no champion"
+    return (
+        f"<p>Candidate: {say(policy['model'])} version {say(policy['version'])} of <time>{_day(policy['finished_at'])}</time>. "
+        f"Compared with: {against}.</p>"
+    )
+
+
+def _day(moment: str) -> str:
+    """A time of an evidence record, to the minute."""
+    return f"{say(moment[:16].replace('T', ' '))} UTC"
 
 
 def _of_another_base(report: Mapping[str, Any]) -> str:
@@ -312,15 +337,29 @@ def _case(case: Mapping[str, Any]) -> str:
 def _made_with(report: Mapping[str, Any]) -> str:
     champion = report.get("champion")
     rows: list[list[Any]] = [
-        ["Date", "in the evidence record of evaluate and in the pack; this file has the same bytes whenever it is made"],
-        ["Seed", report.get("seed")],
+        ["Date", _dated(report)],
+        *([_capital(MADE[name]), _version(row)] for name, row in report["versions"].items() if name in MADE),
         ["Champion", f"policy version {champion['version']}, {champion['digest']}" if champion else "none"],
+        ["Seed", report.get("seed")],
         ["Decoding", ", ".join(f"{name} {value:g}" for name, value in report.get("decoding", {}).items())],
         ["Compute", f"{sum(report.get('flop', {}).values()):.2e} floating-point operations, in proportion to the prompts"],
         *([f"Digest of {name}", digest] for name, digest in report.get("digests", {}).items()),
     ]
     table = _table(["", ""], [[say(name), f"<code>{say(value)}</code>"] for name, value in rows])
     return f"<section><h2>Made with</h2>{table}<p>The same as JSON: report.json.</p></section>"
+
+
+def _dated(report: Mapping[str, Any]) -> str:
+    if not report["date"]:
+        return "not recorded"
+    return (
+        f"{_day(report['date'])}, when the newest of the models was done, by its evidence record. The time of the measurement is "
+        "in the record of evaluate, so that this file has the same bytes whenever it is made from the same models"
+    )
+
+
+def _version(row: Mapping[str, Any]) -> str:
+    return f"{row['model']} version {row['version']}, done {_day(row['finished_at'])}"
 
 
 def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:

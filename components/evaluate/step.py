@@ -190,6 +190,8 @@ def _about(context: Context[Settings], flop: Mapping[str, float], seconds: float
     assert seconds >= 0, "time runs forward"
     settings = context.config
     return {
+        "date": max((each.finished_at for each in context.origins.values()), default=None),
+        "versions": {name: asdict(each) for name, each in sorted(context.origins.items())},
         "seed": context.seed,
         "digests": dict(sorted(context.input_digests.items())),
         "champion": context.facts.get("champion"),

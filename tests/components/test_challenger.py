@@ -6,6 +6,7 @@ import json
 import shutil
 import sys
 import types
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -55,6 +56,7 @@ def evaluated(lineage: Lineage, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cal
         seen = {"version": best.version, "problem": best.problem} if best else {}
         if best and best.base:
             seen["base"] = (best.base / "text.txt").read_text()
+        context.fact("origins", {name: asdict(each) for name, each in context.origins.items()})
         context.fact("champion", seen)
         write(context, "evaluation")
 
@@ -97,6 +99,16 @@ def test_a_champion_of_another_base_comes_with_that_base(
     assert same == {"version": "1", "problem": "", "worked": True}
     assert other == {"version": "1", "problem": "", "base": "a", "worked": True}
     assert evaluated("run-4", "b", "three")["worked"] is False, "nothing changed"
+
+
+def test_a_step_that_challenges_is_told_the_version_of_its_models_and_when_they_were_done(
+    lineage: Lineage, evaluated: Callable[[str, str, str], dict[str, Any]]
+) -> None:
+    evaluated("run-1", "a", "one")
+    ppo, made = (evidence.read(lineage.file(lineage.step_run("run-1", name), "evidence.json")) for name in ("ppo", "evaluate"))
+
+    told = {"model": "policy", "version": "1", "finished_at": ppo.times["finished_at"]}
+    assert made.facts["origins"] == {"policy_adapter": told}, "the toy's base model is not registered"
 
 
 def test_a_candidate_that_became_the_champion_is_compared_with_the_one_before(

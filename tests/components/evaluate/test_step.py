@@ -15,7 +15,7 @@ import pytest
 
 from components import models, records
 from components.catalog import STEPS
-from components.context import Context, ModelVersion, Release
+from components.context import Context, ModelVersion, Origin, Release
 from components.errors import ConfigRefused, DataRefused
 from components.evaluate import decoding, step, suite, texts
 from components.evaluate.config import Settings
@@ -221,6 +221,37 @@ def test_a_champion_of_this_base_is_the_reference(inputs: dict[str, Path], tmp_p
     assert "champion" not in context.gaps
     assert context.facts["champion"] == {"version": "4", "digest": "sha256:c"}
     assert report["differences"]["champion"]["utility"]["value"] == 0.0, "it is the candidate's own adapter"
+
+
+def test_the_report_is_dated_by_the_newest_model_and_names_every_version(inputs: dict[str, Path], tmp_path: Path) -> None:
+    context = _context(inputs, tmp_path, suites=["verbosity"])
+    context.baseline = ModelVersion("policy", "4", "sha256:c", inputs["policy_adapter"], "sha256:b")
+    context.origins = {
+        "base_model": Origin("base-model", "2", "2026-11-19T08:00:00+00:00"),
+        "policy_adapter": Origin("policy", "5", "2026-11-21T20:11:05+00:00"),
+        "reward_adapter": Origin("reward-model", "3", "2026-11-20T09:30:00+00:00"),
+    }
+
+    step.run(context)
+
+    report = _report(context)
+    assert report["date"] == "2026-11-21T20:11:05+00:00"
+    assert report["versions"]["reward_adapter"]["version"] == "3"
+    page = (context.output("evaluation") / "report.html").read_text()
+    head, made_with = page[: page.index("Verdict:")], page[page.index("<h2>Made with</h2>") :]
+    assert "Candidate: policy version 5 of <time>2026-11-21 20:11 UTC</time>. Compared with: champion, version 4." in head
+    for said in ("2026-11-21 20:11 UTC, when the newest", "base-model version 2, done 2026-11-19 08:00 UTC", "<code>5</code>"):
+        assert said in made_with
+    assert "sha256:r" in made_with, "digests of what was read"
+
+
+def test_a_report_of_models_without_records_says_so(inputs: dict[str, Path], tmp_path: Path) -> None:
+    context = _context(inputs, tmp_path, suites=["verbosity"])
+
+    step.run(context)
+
+    assert _report(context)["date"] is None
+    assert "versions and times of the models were not recorded" in (context.output("evaluation") / "report.html").read_text()
 
 
 def test_an_evaluation_is_shown_after_the_releases_before_it(inputs: dict[str, Path], tmp_path: Path) -> None:

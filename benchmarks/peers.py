@@ -10,6 +10,8 @@ import venv
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from components.quiet import QUIET
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -31,9 +33,9 @@ def environment(packages: Sequence[str]) -> Path:
 
 
 def last_line(command: Sequence[Any]) -> dict[str, float]:
-    """What a process with one thread says in its last line, as JSON; nothing where it says nothing."""
+    """What a process with one thread and the product's environment says in its last line, as JSON; nothing if it is silent."""
     words = [str(part) for part in command]
-    run = subprocess.run(words, check=False, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    run = subprocess.run(words, check=False, capture_output=True, text=True, env=os.environ | QUIET | {"OMP_NUM_THREADS": "1"})
     if run.returncode:
         sys.exit(f"{words} ended with {run.returncode}:\n{run.stderr[-3000:]}")
     lines = run.stdout.splitlines()

@@ -1,24 +1,60 @@
-"""LoRA layers without what PEFT's general ones cost: one autograd node a layer, products added in place, no casts of inputs.
+"""LoRA layers without what PEFT's general ones cost: one autograd node, products added in place, no casts of inputs.
 
     y = x Wᵀ + s (x Aᵀ) Bᵀ
 
-PEFT's own forward stays in charge wherever a layer is anything but a plain linear one with one active adapter and no
-dropout: `quicken` then changes nothing for that layer. Letters for shapes: N tokens, I inputs, O outputs, R rank.
+Layers that read the same x (queries, keys and values; gate and up) are one node: their A are one matrix, and the gradients of
+x are added up in place. PEFT's own forward stays in charge wherever a layer is anything but a plain linear one with one active
+adapter and no dropout. Letters for shapes: N tokens, I inputs, O outputs of a layer, R ranks of a node's layers together.
 """
 
 from __future__ import annotations
 
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from peft import PeftModel
+
+SIBLINGS = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
+"""What transformers' models call layers that read the same input, in the order in which they are called."""
+
+
+class _Adapters(NamedTuple):
+    """The adapters of a node's layers, in the type that products are computed in."""
+
+    downs: Tensor
+    """(R, I) A of all layers, one below the other."""
+    ups: list[Tensor]
+    """(O, R of the layer) s B of each layer."""
+
+
+@dataclass(eq=False)
+class _Node:
+    """Layers that are computed when the first of them is called; the others find their outputs ready."""
+
+    layers: list[Any]
+    inputs: Tensor | None = None
+    """What the outputs in `ready` were computed from."""
+    ready: dict[int, Tensor] = field(default_factory=dict)
+    """Place in `layers` → its output, until it is fetched."""
+    stilled: _Adapters | None = None
+    """See `still`."""
+
+    def fetch(self, place: int, inputs: Tensor) -> Tensor | None:
+        """The output of a layer for these inputs, if it is ready."""
+        if self.inputs is not inputs:
+            return None
+        found = self.ready.pop(place, None)
+        if not self.ready:
+            self.inputs = None
+        return found
 
 
 def quicken(model: PeftModel) -> None:
@@ -26,74 +62,144 @@ def quicken(model: PeftModel) -> None:
     from peft.tuners.lora.layer import Linear  # noqa: PLC0415  (seconds of import)
 
     for module in model.modules():
-        if type(module) is Linear and type(module.base_layer) is nn.Linear and not hasattr(module, "whole_forward"):
-            module.whole_forward = module.forward
-            module.forward = partial(_forward, module, module.whole_forward)
-            module.stilled = None
+        if type(module) is Linear and type(module.base_layer) is nn.Linear and not hasattr(module, "node"):
+            module.node = _Node([module])
+            module.forward = partial(_forward, module, module.forward)
+    for module in model.modules():
+        for names in SIBLINGS:
+            layers = [getattr(module, name, None) for name in names]
+            if all(hasattr(layer, "node") for layer in layers):
+                _join(layers)
+
+
+def _join(layers: list[Any]) -> None:
+    node = _Node(layers)
+    for layer in layers:
+        layer.node = node
 
 
 @contextmanager
 def still(model: PeftModel) -> Iterator[None]:
     """While the active adapter does not change: its weights in the base's type, made once and not at every call."""
-    quick = [module for module in model.modules() if hasattr(module, "whole_forward")]
-    for layer in quick:
-        name = layer.active_adapters[0] if len(layer.active_adapters) == 1 else ""
-        if name in layer.lora_A:
-            kind = layer.base_layer.weight.dtype
-            layer.stilled = tuple(part[name].weight.detach().to(kind) for part in (layer.lora_A, layer.lora_B))
+    nodes = {layer.node for layer in model.modules() if hasattr(layer, "node")}
+    with torch.no_grad():
+        for node in nodes:
+            if all(map(_adapter, node.layers)):
+                parts = _parts(node.layers)
+                node.stilled = _together(parts.downs, parts.ups, parts.scales, kind=parts.weights[0].dtype)
     try:
         yield
     finally:
-        for layer in quick:
-            layer.stilled = None
+        for node in nodes:
+            node.stilled = None
 
 
 def _forward(layer: Any, whole: Callable[..., Tensor], inputs: Tensor, *given: Any, **options: Any) -> Tensor:
+    node = layer.node
+    place = node.layers.index(layer)
+    ready = node.fetch(place, inputs)
+    if ready is not None:
+        return ready
+    if given or options or not all(map(_adapter, node.layers)):
+        return whole(inputs, *given, **options)
+    if place:  # It reads something else than the first one did.
+        for each in node.layers:
+            _join([each])
+        node = layer.node
+    outputs = _outputs(node, inputs)
+    node.inputs, node.ready = inputs if outputs[1:] else None, dict(enumerate(outputs[1:], 1))
+    return outputs[0]
+
+
+def _adapter(layer: Any) -> str:
+    """The adapter that a layer computes with in the lean way; empty where PEFT's own forward is to."""
     active = layer.active_adapters
     name = active[0] if len(active) == 1 else ""
-    if given or options or layer.disable_adapters or layer.merged or name not in layer.lora_A or name in layer.lora_variant:
-        return whole(inputs, *given, **options)
+    if layer.disable_adapters or layer.merged or name not in layer.lora_A or name in layer.lora_variant:
+        return ""
     if layer.training and not isinstance(layer.lora_dropout[name], nn.Identity):
-        return whole(inputs)
-    base, down, up = layer.base_layer, layer.lora_A[name], layer.lora_B[name]
-    if down.bias is not None or up.bias is not None:
-        return whole(inputs)
-    scale, rows = layer.scaling[name], inputs.flatten(0, -2)
-    if layer.stilled is not None and inputs.dtype == base.weight.dtype:
-        outputs, _ = _product(rows, base.weight, base.bias, *layer.stilled, scale=scale)
+        return ""
+    return name if layer.lora_A[name].bias is None and layer.lora_B[name].bias is None else ""
+
+
+class _Parts(NamedTuple):
+    """What layers compute with, one of each for each layer."""
+
+    weights: list[Tensor]
+    biases: list[Tensor | None]
+    downs: list[Tensor]
+    ups: list[Tensor]
+    scales: list[float]
+
+
+def _parts(layers: Sequence[Any]) -> _Parts:
+    named = [(layer, _adapter(layer)) for layer in layers]
+    return _Parts(
+        [layer.base_layer.weight for layer in layers],
+        [layer.base_layer.bias for layer in layers],
+        [layer.lora_A[name].weight for layer, name in named],
+        [layer.lora_B[name].weight for layer, name in named],
+        [layer.scaling[name] for layer, name in named],
+    )
+
+
+def _outputs(node: _Node, inputs: Tensor) -> list[Tensor]:
+    rows, parts = inputs.flatten(0, -2), _parts(node.layers)
+    if node.stilled is not None and inputs.dtype == parts.weights[0].dtype:
+        found, _ = _products(rows, parts.weights, parts.biases, node.stilled)
     else:
-        outputs = _LowRank.apply(rows, base.weight, base.bias, down.weight, up.weight, scale)
-    return outputs.unflatten(0, inputs.shape[:-1])
+        found = _LowRank.apply(rows, parts.scales, *parts.weights, *parts.biases, *parts.downs, *parts.ups)
+    return [each.unflatten(0, inputs.shape[:-1]) for each in found]
 
 
-def _product(
-    inputs: Tensor, weight: Tensor, bias: Tensor | None, down: Tensor, up: Tensor, *, scale: float
-) -> tuple[Tensor, Tensor]:
-    """(N, I) inputs → (N, O), and the (N, R) in between."""
-    inner = inputs @ down.T
-    return nn.functional.linear(inputs, weight, bias).addmm_(inner, up.T, alpha=scale), inner
+def _together(downs: Sequence[Tensor], ups: Sequence[Tensor], scales: Sequence[float], *, kind: torch.dtype) -> _Adapters:
+    return _Adapters(torch.cat([*downs]).to(kind), [(up * scale).to(kind) for up, scale in zip(ups, scales, strict=True)])
+
+
+def _products(
+    inputs: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor | None], adapters: _Adapters
+) -> tuple[tuple[Tensor, ...], Tensor]:
+    """(N, I) inputs → (N, O) of each layer, and the (N, R) in between."""
+    inner = inputs @ adapters.downs.T
+    each = zip(weights, biases, adapters.ups, _split(inner.T, adapters.ups), strict=True)
+    return tuple(nn.functional.linear(inputs, weight, bias).addmm_(part.T, up.T) for weight, bias, up, part in each), inner
+
+
+def _split(stacked: Tensor, ups: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """(R, ...) to the rows of each layer."""
+    return stacked.split([up.shape[1] for up in ups])
 
 
 class _LowRank(torch.autograd.Function):
-    """The layer and its gradient; none for the frozen weight. In half precision the products are, the sums are not."""
+    """A node's layers and their gradient; none for frozen weights. In half precision the products are, the sums are not."""
 
     @staticmethod
-    def forward(  # noqa: PLR0913, PLR0917  (autograd passes arguments by position)
-        ctx: Any, inputs: Tensor, weight: Tensor, bias: Tensor | None, down: Tensor, up: Tensor, scale: float
-    ) -> Tensor:
-        """(N, I) inputs, (O, I) weight, (R, I) down, (O, R) up → (N, O)."""
-        down, up = down.to(inputs.dtype), up.to(inputs.dtype)
-        outputs, inner = _product(inputs, weight, bias, down, up, scale=scale)
-        ctx.scale = scale
-        ctx.save_for_backward(inputs, weight, down, up, inner)
+    def forward(ctx: Any, inputs: Tensor, scales: list[float], *given: Any) -> tuple[Tensor, ...]:
+        """(N, I) inputs; for each layer the (O, I) weights, then biases, then downs, then ups → (N, O) of each layer."""
+        layers = len(scales)
+        weights, biases, downs, ups = (given[kind * layers : (kind + 1) * layers] for kind in range(4))
+        adapters = _together(downs, ups, scales, kind=inputs.dtype)
+        outputs, inner = _products(inputs, weights, biases, adapters)
+        ctx.scales = scales
+        ctx.save_for_backward(inputs, inner, adapters.downs, *weights, *adapters.ups)
         return outputs
 
     @staticmethod
-    def backward(ctx: Any, grads: Tensor) -> tuple[Tensor | None, ...]:
-        """(N, O) → gradients of inputs, down and up."""
-        inputs, weight, down, up, inner = ctx.saved_tensors
-        inner_grads = (grads @ up) * ctx.scale
-        for_inputs = (grads @ weight).addmm_(inner_grads, down) if ctx.needs_input_grad[0] else None
-        for_down = inner_grads.T @ inputs if ctx.needs_input_grad[3] else None
-        for_up = (grads.T @ inner) * ctx.scale if ctx.needs_input_grad[4] else None
-        return for_inputs, None, None, for_down, for_up, None
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        """(N, O) of each layer → gradients of inputs, downs and ups."""
+        layers = len(ctx.scales)
+        inputs, inner, downs, *others = ctx.saved_tensors
+        weights, ups = others[:layers], others[layers:]
+        inner_grads = torch.empty_like(inner)
+        for up, grad, rows in zip(ups, grads, _split(inner_grads.T, ups), strict=True):
+            torch.mm(grad, up, out=rows.T)
+        for_inputs = None
+        if ctx.needs_input_grad[0]:
+            for_inputs = inner_grads @ downs
+            for grad, weight in zip(grads, weights, strict=True):
+                for_inputs.addmm_(grad, weight)
+        if not any(ctx.needs_input_grad[2 + 2 * layers :]):
+            return for_inputs, *[None] * (1 + 4 * layers)
+        for_downs = _split(inner_grads.T @ inputs, ups)
+        for_ups = [(part @ grad).T * scale for part, grad, scale in zip(_split(inner.T, ups), grads, ctx.scales, strict=True)]
+        return for_inputs, None, *[None] * (2 * layers), *for_downs, *for_ups

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.distributed import DistributedConfig
 
-from components import lowrank, packing
+from components import lowrank, norms, packing
 from components.errors import ModelRefused
 
 if TYPE_CHECKING:
@@ -83,8 +83,9 @@ def fastest(on: torch.device) -> torch.dtype:
 
 
 def quicken(model: PeftModel) -> PeftModel:
-    """The model, computing without padding and with lean LoRA layers where it can. Its weights stay what they are."""
+    """The model, computing without padding and with lean norms and LoRA layers where it can. Its weights stay what they are."""
     packing.enable(model.get_base_model())
+    norms.quicken(model)
     lowrank.quicken(model)
     return model
 

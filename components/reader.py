@@ -49,9 +49,9 @@ class Reader:
             position_ids=self.positions,
             past_key_values=self.cache,
             use_cache=True,
-            logits_to_keep=1,
+            logits_to_keep=torch.tensor([new.shape[1] - 1], device=new.device),
             **attention,
-        ).logits[:, -1]
+        ).logits[:, 0]
 
     def without(self, is_over: Tensor) -> Tensor | slice:
         """Let go of sequences that are over, (B,) bool, where enough of them are; what is kept of the batch, as an index."""
@@ -82,7 +82,7 @@ class _Room(DynamicLayer):
         if not self.rooms:
             kind = torch.float32 if packing.half_on_cpu(key_states) else key_states.dtype
             self.rooms = [
-                part.new_zeros((*part.shape[:2], self.longest, part.shape[3]), dtype=kind)
+                part.new_empty((*part.shape[:2], self.longest, part.shape[3]), dtype=kind)
                 for part in (key_states, value_states)
             ]
             self.is_initialized = True

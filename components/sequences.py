@@ -125,7 +125,7 @@ class _TokenLogprobs(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, logits: Tensor, tokens: Tensor, temperature: float) -> Tensor:
         """See `token_logprobs`."""
-        scaled = at_least_float32(logits) / temperature
+        scaled = _tempered(logits, temperature)
         total = torch.logsumexp(scaled, dim=-1)
         ctx.temperature = temperature
         ctx.save_for_backward(logits, tokens, total)
@@ -136,9 +136,13 @@ class _TokenLogprobs(torch.autograd.Function):
         """(one-hot - softmax) / temperature, times what comes in."""
         logits, tokens, total = ctx.saved_tensors
         share = grads.unsqueeze(-1) / ctx.temperature
-        found = at_least_float32(logits).div(ctx.temperature).sub_(total.unsqueeze(-1)).exp_().mul_(-share)
+        found = _tempered(logits, ctx.temperature).sub(total.unsqueeze(-1)).exp_().mul_(-share)
         found.scatter_add_(-1, tokens.unsqueeze(-1), share)
         return found.to(logits.dtype), None, None
+
+
+def _tempered(logits: Tensor, temperature: float) -> Tensor:
+    return at_least_float32(logits) if temperature == 1 else at_least_float32(logits) / temperature
 
 
 def spread(values: Tensor, is_answer: Tensor) -> Tensor:

@@ -54,7 +54,7 @@ def optimizer_of(actors: Actors, settings: Settings) -> torch.optim.Optimizer:
         {"params": [*actors.adapter_parameters().values()], "peak": settings.learning_rate},
         {"params": [*actors.value_head.parameters()], "peak": settings.value_learning_rate},
     ]
-    return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(0.9, 0.95), weight_decay=0.0)
+    return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(0.9, 0.95), weight_decay=0.0, fused=True)
 
 
 @torch.no_grad()
@@ -73,7 +73,7 @@ def appraise(actors: Actors, rollout: Rollout, settings: Settings, *, kl_coef: f
     paid = rewards.with_eos_penalty(scores, rollout.has_eos, penalty=settings.eos_penalty)
     kl = {name: share.whole(part, rows, is_response.shape) for name, part in divergence(actors, mine, settings).items()}
     each = rewards.token_rewards(paid, kl[settings.kl_estimator], is_response, kl_coef=kl_coef)
-    values = share.whole(actors.value_head(states) * mine.is_response, rows, is_response.shape)
+    values = share.whole(spread(actors.value_head(states[mine.is_response]), mine.is_response), rows, is_response.shape)
     advantages = gae(each, values, discount=settings.discount, gae_lambda=settings.gae_lambda)
     return Experience(
         rollout,
@@ -214,7 +214,8 @@ def _loss(actors: Actors, experience: Experience, rows: Tensor, settings: Settin
     policy, clipped = losses.policy_loss(
         logprobs, rollout.logprobs, advantages=advantages, is_response=is_response, clip_range=settings.clip_range
     )
-    values = actors.value_head(experience.states[rows // experience.share.ranks, : is_response.shape[1]])
+    states = experience.states[rows // experience.share.ranks, : is_response.shape[1]]
+    values = spread(actors.value_head(states[is_response]), is_response)
     value = losses.value_loss(
         values, old_values, returns=returns, is_response=is_response, clip_range=settings.value_clip_range
     )

@@ -45,7 +45,7 @@ def test_gradients_equal_finite_differences(bias):
         parts[name].requires_grad_()
 
     def layer(inputs, down, up):
-        return lowrank._LowRank.apply(inputs, parts["weight"], offset, down, up, 0.75)
+        return lowrank._LowRank.apply(inputs, [0.75], parts["weight"], offset, down, up)
 
     assert torch.autograd.gradcheck(layer, (parts["inputs"], parts["down"], parts["up"]))
 
@@ -91,3 +91,48 @@ def test_a_still_adapter_gives_the_same_and_later_changes_are_seen(tiny_models):
 
     assert found.equal(expected)
     assert not changed.equal(expected)
+
+
+def test_siblings_are_one_node_and_one_that_reads_something_else_is_not(tiny_models):
+    model = _model(tiny_models)
+    lowrank.quicken(model)
+    mlp = next(module for name, module in model.named_modules() if name.endswith("mlp"))
+    one, other = torch.randn(2, 3, mlp.gate_proj.in_features, dtype=torch.float64)
+    assert mlp.gate_proj.node is mlp.up_proj.node
+    expected = mlp.up_proj(other)
+
+    with torch.no_grad():
+        mlp.gate_proj(one)
+        found = mlp.up_proj(other)
+
+    assert mlp.gate_proj.node is not mlp.up_proj.node
+    torch.testing.assert_close(found, expected)
+
+
+def test_what_was_made_ready_is_given_out_once(tiny_models):
+    model = _model(tiny_models)
+    lowrank.quicken(model)
+    mlp = next(module for name, module in model.named_modules() if name.endswith("mlp"))
+    rows = torch.randn(3, mlp.gate_proj.in_features, dtype=torch.float64)
+    mlp.gate_proj(rows)
+    before = mlp.up_proj(rows).detach().clone()
+    with torch.no_grad():
+        next(value for name, value in mlp.up_proj.named_parameters() if "lora_B.a" in name).add_(0.5)
+
+    mlp.gate_proj(rows)
+
+    assert not mlp.up_proj(rows).allclose(before)
+    assert mlp.up_proj.node.inputs is None
+
+
+def test_gradients_of_two_layers_with_one_input_equal_finite_differences():
+    torch.manual_seed(3)
+    shapes = ((5, 4), (3, 4), (2, 4), (2, 4), (1, 4), (3, 2), (2, 1))
+    inputs, one, other, *adapters = (torch.randn(shape, dtype=torch.float64) for shape in shapes)
+    for part in (inputs, *adapters):
+        part.requires_grad_()
+
+    def layers(given, *trained):
+        return lowrank._LowRank.apply(given, [0.75, 2.0], one, other, None, None, *trained)
+
+    assert torch.autograd.gradcheck(layers, (inputs, *adapters))

@@ -338,7 +338,8 @@ def _gold_gain(folder: Path) -> dict[str, float]:
         rows = records.read(world / "comparisons" / "comparisons.jsonl", records.Comparison)
         (raw / "weights.jsonl").write_text("".join(json.dumps({"comparison": row.id, "weight": 1.0}) + "\n" for row in rows))
         audited = world / "audit" / "outputs" / "label_weights"
-        shutil.copyfile(audited / "groups.json", raw / "groups.json")
+        for name in ("groups.json", "tables.json"):
+            shutil.copyfile(audited / name, raw / name)
         accuracy = {
             name: _reward(shared, world, weights, world / name, seed) for name, weights in (("raw", raw), ("audited", audited))
         }

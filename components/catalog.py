@@ -58,6 +58,11 @@ class Step:
     """Registered models among its inputs that it refuses unless their version's state is `active`."""
     compares: tuple[str, ...] = ()
     """Artifacts of the newest released pipeline run on other data, with which it compares its own."""
+    compares_accepted: bool = False
+    """Of the newest one whose data `validate` accepted instead, whether released or not."""
+    remembers: str = ""
+    """Artifact that it is given of every earlier run of its writer, drafts included: tables of people that are not to be shown
+    beside any from which they could be subtracted."""
     looks_back_at: str = ""
     """Artifact that it is given of the last releases, so that it can show where its own result stands among theirs."""
     code: tuple[str, ...] = ()
@@ -71,12 +76,14 @@ ALIGN: tuple[Step, ...] = (
         reads=("data_version",),
         writes=("corpus", "demonstrations", "comparisons", "golden", "prompts", "annotators", "quarantine", "data_docs"),
         compares=("comparisons", "prompts"),
+        compares_accepted=True,
     ),
     Step(
         "annotators",
         reads=("comparisons", "golden", "prompts", "annotators"),
         writes=("label_weights", "shown_pools"),
         compares=("shown_pools",),
+        remembers="shown_contributors",
     ),
     Step(
         "base",
@@ -101,10 +108,11 @@ ALIGN: tuple[Step, ...] = (
     Step(
         "reward",
         reads=("comparisons", "golden", "label_weights", "prompts", "base_model", "sft_adapter"),
-        writes=("reward_adapter", "judge_adapter"),
+        writes=("reward_adapter", "judge_adapter", "shown_contributors"),
         registers={"reward_adapter": "reward-model"},
         outdates=("reward-model",),
         compares_with="reward-model",
+        remembers="shown_contributors",
         succeeds="reward_adapter",
         image="train",
         gpu=True,

@@ -85,7 +85,7 @@ class Origin:
 
 @dataclass(frozen=True)
 class Reference:
-    """Artifacts of the newest released pipeline run on other data, on disk."""
+    """Artifacts of an earlier pipeline run on other data, on disk: the newest released, or the newest accepted."""
 
     pipeline_run: str
     paths: Mapping[str, Path]
@@ -161,11 +161,13 @@ class Context(Generic[ConfigT]):
     origins: Mapping[str, Origin] = field(default_factory=dict)
     """Artifact name → where it comes from, for inputs that are registered models of a step that challenges a champion."""
     reference: Reference | None = None
-    """What the step compares its own with; None where nothing on other data was released, or the step compares nothing."""
+    """What the step compares its own with; None where there is no such run, or the step compares nothing."""
     predecessor: Predecessor | None = None
     """The newest version of what the step trains that belongs to another base model. None where there is none."""
     releases: Sequence[Release] = ()
     """The last releases, oldest first, without those of this very policy; none for a step that does not look back."""
+    earlier: Sequence[Path] = ()
+    """What all runs before this one published of the artifact that the step remembers; empty for one that remembers none."""
     external: Mapping[str, JSON] = field(default_factory=dict)
     """What comes from outside the pipeline: the approver's answer, the trigger. Recorded in the evidence."""
     rank: int = 0

@@ -4,7 +4,8 @@ Rules (obligations, section 11.5): a cell is hidden where it counts fewer than k
 values was fixed in advance; with it, larger cells are hidden until no total gives one away, be it that of all people or that
 of another table (a region is the total of its countries). Crossings show whole, where every cell counts k people and neither
 margin hides any, or not at all. The exact total is taken to be known: tables that show whole add up to it, and a share with
-its count gives it. Rates are shown only where their group is, and rounded. What holds between releases: successive.py.
+its count gives it. Rates are shown only where their group is, and rounded. What holds between releases: shown.py.
+Tables of some of these people, beside those of all: components/reward/parts.py.
 `tests/components/annotators/test_disclosure.py` plays the attacker.
 
 What it does not cover: k-anonymity is not anonymity. Who knows a lot about a group may still learn something about a member.
@@ -12,9 +13,7 @@ What it does not cover: k-anonymity is not anonymity. Who knows a lot about a gr
 
 from __future__ import annotations
 
-import hashlib
 import itertools
-import json
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -22,8 +21,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from components.records import Annotator
-
+SMALLEST = 5
+"""Fewest people in any cell that shows; settings may ask for more, never for fewer."""
 HIDDEN = None
 """In the place of a number that is not shown."""
 VAGUE = ("other", "prefer not to say", "not recorded")
@@ -107,7 +106,7 @@ class _Settled:
 def _beside(table: Table, others: Sequence[_Settled]) -> _Settled:
     """What a table hides beside others that are settled; small totals first, for they protect larger ones too."""
     counts = Counter(table.values)
-    beside = [(other, _blocks(table, other.table)) for other in others if other.hidden < other.table.counts.keys()]
+    beside = [(other, blocks_of(table, other.table)) for other in others if other.hidden < other.table.counts.keys()]
     known = [group for other, blocks in beside for group in _known(blocks, other.hidden, other.groups)]
     parts = sorted((group for group in known if group != set(counts)), key=len)
     groups = [*parts, set(counts)]
@@ -124,19 +123,20 @@ def _beside(table: Table, others: Sequence[_Settled]) -> _Settled:
     return _Settled(table, hidden if is_safe else set(table.counts), groups)
 
 
-def _gives_away(other: _Settled, blocks: _Blocks, hidden: set[str], groups: list[set[str]]) -> bool:
+def _gives_away(other: _Settled, blocks: Blocks, hidden: set[str], groups: list[set[str]]) -> bool:
     """Whether a settled table hides too little beside one with these hidden cells and known groups."""
     counts, everybody = Counter(other.table.values), set(other.table.values)
     known = [group for group in _known(blocks, hidden, groups) if group != everybody]
     return not all(_is_enough(counts, other.hidden & group, k=other.table.k) for group in known)
 
 
-_Blocks = list[tuple[set[str], set[str]]]
+Blocks = list[tuple[set[str], set[str]]]
 """Values of one table and of another that the same people have, as few as can be in each block."""
 
 
-def _blocks(first: Table, second: Table) -> _Blocks:
-    blocks: _Blocks = []
+def blocks_of(first: Table, second: Table) -> Blocks:
+    """The least blocks of two tables of the same people."""
+    blocks: Blocks = []
     for one, other in sorted(set(zip(first.values, second.values, strict=True))):
         touched = [block for block in blocks if one in block[0] or other in block[1]]
         blocks = [block for block in blocks if block not in touched]
@@ -144,7 +144,7 @@ def _blocks(first: Table, second: Table) -> _Blocks:
     return blocks
 
 
-def _known(blocks: _Blocks, hidden: set[str], groups: Sequence[set[str]]) -> list[set[str]]:
+def _known(blocks: Blocks, hidden: set[str], groups: Sequence[set[str]]) -> list[set[str]]:
     """Values of the blocks' first table whose total the second one gives, which hides some and has known groups itself."""
     found = [ours for ours, theirs in blocks if not theirs & hidden]
     for group in groups:
@@ -214,17 +214,9 @@ def differs_too_little(before: Sequence[str], now: Sequence[str], *, k: int) -> 
     """How many people came or went since a release, where that is more than none and fewer than k; else 0.
 
     Args:
-        before: Keyed digests of the people in that release, see `entry`.
+        before: Digests of the people in that release.
         now: Those of this one.
         k: Fewest people who may come or go together.
     """
     moved = len(set(before) ^ set(now))
     return moved if 0 < moved < k else 0
-
-
-def entry(person: Annotator) -> str:
-    """A digest of all of a person that tables count: who changes a value leaves as one and comes as another."""
-    counted = person.model_dump(
-        include={"pseudonym", "kind", "demographics", "platform", "pay_band", "lawful_basis", "guidelines"}
-    )
-    return hashlib.sha256(json.dumps(counted, sort_keys=True).encode()).hexdigest()

@@ -67,6 +67,7 @@ class Job:
     compared: dict[str, Published] = field(default_factory=dict)
     predecessor: Predecessor | None = None
     releases: list[Release] = field(default_factory=list)
+    earlier: list[Path] = field(default_factory=list)
     key: str = ""
 
     @property
@@ -190,21 +191,26 @@ def _find_inputs(job: Job) -> None:
         job.baseline = history.champion(job.lineage, job.step.challenges, job.inputs)
         job.origins = history.origins(job.lineage, job.inputs)
     if job.step.compares:
-        job.reference, job.compared = history.reference(job.lineage, job.pipeline_run, job.step.compares)
+        job.reference, job.compared = history.reference(job.lineage, job.pipeline_run, job.step)
     if job.step.succeeds:
         base = job.inputs["base_model"].digest
         job.predecessor = history.predecessor(job.lineage, job.step.registers[job.step.succeeds], base_digest=base)
     if job.step.looks_back_at:
-        policy = job.inputs["policy_adapter"].digest
-        job.releases = history.releases(job.lineage, job.step.looks_back_at, but=policy)
+        job.releases = history.releases(job.lineage, job.step.looks_back_at, but=job.inputs["policy_adapter"].digest)
     if job.step.verifies:
         job.external = dict(job.external) | trust.verified(job, keys_root())
     if job.step.needs_active:
-        told = states.require_active(job.lineage, job.step, job.inputs, job.config)
-        job.external = dict(job.external) | {"states": told}
+        job.external = dict(job.external) | {"states": states.require_active(job.lineage, job.step, job.inputs, job.config)}
     job.key = step_key(job.step.name, settings=job.settings, seed=job.config.seed, inputs=_key_inputs(job))
+    _look_back(job)
+
+
+def _look_back(job: Job) -> None:
+    """What a report is compared with, which is no part of the step key."""
     if job.step.compares_with:
         job.baseline = states.newest_active(job.lineage, job.step.compares_with, but=job.key)
+    if job.step.remembers:
+        job.earlier = history.earlier(job.lineage, job.step.remembers, but=job.key)
 
 
 def _models(job: Job) -> dict[str, Published]:
@@ -320,6 +326,7 @@ def _context(job: Job) -> Context[Any]:
         reference=job.reference,
         predecessor=job.predecessor,
         releases=job.releases,
+        earlier=job.earlier,
         external=job.external,
     )
 

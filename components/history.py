@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components import evidence, provenance
+from components import evidence, exports, provenance
 from components.catalog import ALIGN, RELEASE, writer
 from components.context import Origin, Predecessor, Reference, Release
 from components.errors import ArtifactRefused, PlumblineError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from components.catalog import Step
     from components.context import ModelVersion, Published
@@ -40,24 +41,49 @@ def gathered(
         "versions": dict(versions),
         "previous": before[0] if before else "",
         "reward_models": _versions(lineage, "reward-model"),
+        "exports": _exports(lineage, pipeline_run, versions.get("policy", "")),
     }
     return files, told
 
 
-def reference(lineage: Lineage, pipeline_run: str, names: Sequence[str]) -> tuple[Reference | None, dict[str, Published]]:
-    """The newest released pipeline run on other data than this one's, and its artifacts; None and nothing where there is none.
+def _exports(lineage: Lineage, pipeline_run: str, version: str) -> list[dict[str, Any]]:
+    """The log of exports: which tables of people each release so far showed, oldest first, and this one last."""
+    found = []
+    for released in reversed(_finished(lineage, "deploy")):
+        if released != pipeline_run:
+            read = _records(lineage, released)
+            known = read["deploy"].facts.get("release", {}).get("policy_version", "") if "deploy" in read else ""
+            found.append(exports.entry(released, read, version=known))
+    own = _records(lineage, pipeline_run)
+    return [*found, exports.entry(pipeline_run, {step: own[step] for step in own if step != "deploy"}, version=version)]
 
-    Of other data, so that running again on released data gives the same step key as before its release.
+
+def _records(lineage: Lineage, pipeline_run: str) -> dict[str, evidence.Evidence]:
+    """The records of the steps that an entry of the log is made of, as far as they ran and are still there."""
+    found = {}
+    for step in ("annotators", "reward", "deploy"):
+        run = lineage.step_run(pipeline_run, step)
+        with suppress(ArtifactRefused):
+            if run is not None:
+                found[step] = evidence.read(lineage.file(run, "evidence.json"))
+    return found
+
+
+def reference(lineage: Lineage, pipeline_run: str, step: Step) -> tuple[Reference | None, dict[str, Published]]:
+    """The newest pipeline run on other data than this one's to compare with, and its artifacts; None where there is none.
+
+    Of other data, so that running again on the same data gives the same step key as the first time.
     Artifacts that it never published, or that were withdrawn since, are left out.
 
     Raises:
         ArtifactRefused: An artifact was changed.
     """
     now = lineage.find_output(pipeline_run, "start", "data_version").digest
-    for earlier in _released(lineage):
+    wanted = "validate" if step.compares_accepted else "deploy"
+    for earlier in _finished(lineage, wanted):
         start = lineage.step_run(earlier, "start")
         if start is not None and lineage.outputs(start)["data_version"].digest != now:
-            items = _standing(lineage, earlier, names)
+            items = _standing(lineage, earlier, step.compares)
             paths = {name: checked(lineage, item) for name, item in items.items()}
             return Reference(earlier, paths, {name: item.digest for name, item in items.items()}), items
     return None, {}
@@ -72,7 +98,7 @@ def releases(lineage: Lineage, artifact: str, *, but: str) -> list[Release]:
         but: Digest of the policy that is left out: running again after its release gives the same step key as before it.
     """
     found: dict[str, Release] = {}
-    for pipeline_run in _released(lineage):
+    for pipeline_run in _finished(lineage, "deploy"):
         items = _standing(lineage, pipeline_run, ("policy_adapter", artifact))
         policy = items.get("policy_adapter")
         if policy is not None and policy.digest not in {but, *found}:
@@ -80,6 +106,36 @@ def releases(lineage: Lineage, artifact: str, *, but: str) -> list[Release]:
         if len(found) == LAST:
             break
     return [*found.values()][::-1]
+
+
+def earlier(lineage: Lineage, artifact: str, *, but: str) -> list[Path]:
+    """An artifact as every finished run with another step key than `but` published it, each content once.
+
+    It is no part of the step key: of two runs whose tables can't stand beside each other, the later one sees the earlier one's.
+    Does not cover: runs at the same time, and runs that were deleted in MLflow.
+
+    Raises:
+        ArtifactRefused: One is gone or was changed.
+    """
+    filters = f"tags.`plumbline.step` = '{writer(artifact).name}' and attributes.status = 'FINISHED'"
+    found: dict[str, Published] = {}
+    for run in runs(lineage, filters):
+        if run.data.tags.get("plumbline.step_key", "") != but and "plumbline.reused_from" not in run.data.tags:
+            item = lineage.outputs(run).get(artifact)
+            if item is not None:
+                found.setdefault(item.digest, item)
+    return [checked(lineage, found[digest]) for digest in sorted(found)]
+
+
+def runs(lineage: Lineage, filters: str) -> Iterator[Any]:
+    """Every run that a filter lets through, however many they are."""
+    token = None
+    while True:
+        page = lineage.client.search_runs([lineage.experiment], filters, page_token=token)
+        yield from page
+        token = page.token
+        if not token:
+            return
 
 
 def _release(lineage: Lineage, policy: Published, item: Published | None, artifact: str) -> Release:
@@ -92,9 +148,9 @@ def _release(lineage: Lineage, policy: Published, item: Published | None, artifa
         return replace(named, problem=str(error))
 
 
-def _released(lineage: Lineage) -> list[str]:
-    """Pipeline runs whose candidate was deployed, newest first."""
-    filters = "tags.`plumbline.step` = 'deploy' and attributes.status = 'FINISHED'"
+def _finished(lineage: Lineage, step: str) -> list[str]:
+    """Pipeline runs in which a step finished and no gate failed, newest first: `deploy` releases, `validate` accepts data."""
+    filters = f"tags.`plumbline.step` = '{step}' and attributes.status = 'FINISHED'"
     order = ["attributes.start_time DESC"]
     found = lineage.client.search_runs([lineage.experiment], filters, order_by=order, max_results=1000)
     runs = [run.data.tags.get("plumbline.pipeline_run", "") for run in found if not run.data.tags.get("plumbline.gate_failed")]

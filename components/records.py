@@ -128,6 +128,8 @@ class Comparison(Record):
     session: Id | None = None
     response_models: tuple[Id, Id] | None = Field(None, strict=False)
     """Which model wrote each response, where known."""
+    response_decodings: tuple[Id, Id] | None = Field(None, strict=False)
+    """How each response was drawn, where known, e.g. `temperature 0.7, top_p 0.9`."""
 
 
 class GoldenPair(Record):

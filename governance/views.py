@@ -316,6 +316,11 @@ def versions(facts: Facts) -> list[str]:
     return [f"release.reward_models.{place}" for place in facts.children("release.reward_models")][-NEWEST:]
 
 
+def exports(facts: Facts) -> list[str]:
+    """Prefixes of the newest entries of the log of exports, in their order; release.json holds all."""
+    return [f"release.exports.{place}" for place in facts.children("release.exports")][-NEWEST:]
+
+
 @dataclass(frozen=True)
 class Asked:
     """A question of the datasheet."""
@@ -363,22 +368,23 @@ class MarginTable:
 
     title: Words
     rows: list[Row]
-    """Cells: count, share, target share, standardised difference."""
+    """Cells: count, share, target share, standardised difference, share of the labels."""
     about: str
     """What the names of its base, of the fewest people in a cell that shows, and of the number of hidden cells begin with."""
 
 
-def margins(facts: Facts, prefix: str) -> list[MarginTable]:
-    """One-way tables below a prefix."""
+def margins(facts: Facts, prefix: str, compared: str = "annotators.facts.representativeness") -> list[MarginTable]:
+    """One-way tables below a prefix; `compared`: what the names of the comparisons with the target population begin with."""
     found = []
     for attribute in facts.children(prefix):
         values = facts.children(f"{prefix}.{attribute}.cells")
-        about = f"annotators.facts.representativeness.{attribute}"
+        about = f"{compared}.{attribute}"
         rows = [
             Row(
                 Words(unquote(value)),
                 [f"{prefix}.{attribute}.cells.{value}"]
-                + [f"{about}.{value}.{part}" for part in ("share", "target", "difference")],
+                + [f"{about}.{value}.{part}" for part in ("share", "target", "difference")]
+                + [f"{prefix}.{attribute}.labels.{value}"],
             )
             for value in values
         ]

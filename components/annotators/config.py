@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from components.config import Section
+from components.disclosure import SMALLEST
 
 
 class Settings(Section):
@@ -36,7 +37,7 @@ class Settings(Section):
     bootstrap: int = Field(400, ge=50, le=10_000)
     """Resamples for the intervals of agreement. [draws]"""
 
-    smallest_cell: int = Field(5, ge=5, le=100)
+    smallest_cell: int = Field(SMALLEST, ge=SMALLEST, le=100)
     """Fewest people in a cell of a published margin; smaller ones are suppressed. [annotators]"""
 
     smallest_crossing: int = Field(10, ge=10, le=100)

@@ -6,6 +6,7 @@ Letters: L labels, P pairs, J annotators, F features. A pair's first response is
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -70,6 +71,8 @@ class Labels:
     """Criterion → rows of labels that judge it, and what they chose."""
     models: dict[str, int]
     """Source model → how often one of its responses was shown."""
+    decodings: dict[str, int]
+    """How responses were drawn → how often one drawn so was shown."""
 
     @property
     def chosen(self) -> NDArray[np.int8]:
@@ -110,7 +113,8 @@ class _Columns:
     annotators: _Numbers = field(default_factory=_Numbers)
     guidelines: _Numbers = field(default_factory=_Numbers)
     criteria: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
-    models: dict[str, int] = field(default_factory=dict)
+    models: Counter[str] = field(default_factory=Counter)
+    decodings: Counter[str] = field(default_factory=Counter)
 
 
 def read(path: Path, *, opinions: Mapping[str, bool], golden: Iterable[records.GoldenPair]) -> Labels:
@@ -169,8 +173,8 @@ def _add(columns: _Columns, row: Mapping[str, Any], opinions: Mapping[str, bool]
     )
     for criterion, label in (row.get("criteria") or {}).items():
         columns.criteria.setdefault(criterion, []).append((len(columns.ids), CHOICES[label]))
-    for model in row.get("response_models") or ():
-        columns.models[model] = columns.models.get(model, 0) + 1
+    columns.models.update(row.get("response_models") or ())
+    columns.decodings.update(row.get("response_decodings") or ())
     columns.ids.append(row["id"])
 
 
@@ -217,4 +221,5 @@ def _labels(columns: _Columns, known: NDArray[np.float64]) -> Labels:
             for name, rows in sorted(columns.criteria.items())
         },
         models=dict(sorted(columns.models.items())),
+        decodings=dict(sorted(columns.decodings.items())),
     )

@@ -14,6 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from components import history
 from components.annotators.traces import Name, digest, files_of, owners
 from components.context import Published
 
@@ -48,7 +49,7 @@ def holdings(lineage: Lineage, name: Name) -> Iterator[Holding]:
     """The runs that hold or held a person's data, whether they finished or not."""
     person = digest(name.pseudonym)
     for step, artifacts in HOLDING.items():
-        for run in _runs(lineage, f"tags.`plumbline.step` = '{step}'"):
+        for run in history.runs(lineage, f"tags.`plumbline.step` = '{step}'"):
             held = _withdrawn_people(lineage, run)
             is_known, naming = person in held, []
             for item in _stored(lineage, run):
@@ -71,7 +72,7 @@ def withdraw(lineage: Lineage, holding: Holding, *, at: str) -> None:
 
 def errors_naming(lineage: Lineage, name: Name) -> list[str]:
     """Failed runs whose message names a person."""
-    failed = _runs(lineage, "tags.`plumbline.error` LIKE '%'")
+    failed = history.runs(lineage, "tags.`plumbline.error` LIKE '%'")
     return [run.info.run_id for run in failed if name.stands_in(run.data.tags["plumbline.error"].encode())]
 
 
@@ -106,17 +107,6 @@ def revoke(lineage: Lineage, runs: set[str], tags: Mapping[str, str]) -> list[di
                 done["done"] = "revoked"
             found.append(done)
     return found
-
-
-def _runs(lineage: Lineage, filters: str) -> Iterator[Any]:
-    """Every run that a filter lets through, however many they are."""
-    token = None
-    while True:
-        page = lineage.client.search_runs([lineage.experiment], filters, page_token=token)
-        yield from page
-        token = page.token
-        if not token:
-            return
 
 
 def _stored(lineage: Lineage, run: Any) -> list[Published]:

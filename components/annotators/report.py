@@ -6,7 +6,6 @@ groups that are large enough, by the rules in disclosure.py; it becomes facts of
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -14,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from components.annotators import disclosure, tables
+from components import disclosure, representativeness
+from components.annotators import tables
 from components.annotators.accuracy import wilson
 from components.annotators.agreement import alpha
 from components.annotators.labels import TIE
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
     from components.annotators.audit import Audit
     from components.annotators.config import Settings
-    from components.annotators.disclosure import Margin
     from components.annotators.labels import Labels
+    from components.disclosure import Margin
     from components.records import Annotator, Decision
 
 CROSSED = (("gender", "age_band"), ("gender", "region"), ("region", "first_language"))
@@ -104,7 +104,11 @@ def public(
             "by_group": _tastes_by_group(labels, groups(labels, people, shown)),
         },
         "pool": _pool(pool, shown, settings),
-        "representativeness": _representativeness(tables.below(shown, tables.POOL), len(pool), target),
+        "representativeness": {
+            attribute: representativeness.of(margin.cells, len(pool), k=margin.k, target=target.get(attribute, {}))
+            for attribute, margin in tables.below(shown, tables.POOL).items()
+            if pool and any(count is not None for count in margin.cells.values())
+        },
         "target_population": "declared in target_population.json of the data version" if target else "",
         "work": {name: tables.as_shown(table) for name, table in tables.below(shown, tables.WORK).items()},
         "tables": {
@@ -117,7 +121,7 @@ def public(
             **_time(labels),
         },
         "responses_by_model": labels.models,
-        "snapshot": snapshot([person.pseudonym for person in pool]),
+        "responses_by_decoding": labels.decodings,
         "rules": {"smallest_cell": settings.smallest_cell, "smallest_crossing": settings.smallest_crossing},
     }
 
@@ -142,11 +146,6 @@ def largest_cell(summary: Mapping[str, Any], settings: Settings) -> int:
     return max([settings.smallest_cell, *margins, *([settings.smallest_crossing] if crossed else [])])
 
 
-def snapshot(pseudonyms: list[str]) -> str:
-    """Digest of who is in the pool; it names the pool without naming anybody in it."""
-    return "sha256:" + hashlib.sha256("\n".join(sorted(pseudonyms)).encode()).hexdigest()
-
-
 def _weight_of(labels: Labels, found: Audit) -> NDArray[np.float64]:
     weight = np.zeros(len(labels.annotators))
     named = labels.has_annotator
@@ -168,11 +167,11 @@ def _exclusions(shown: Mapping[str, Margin], settings: Settings) -> dict[str, An
 
 def _agreement(labels: Labels, members: Mapping[str, Group], settings: Settings, seed: int) -> dict[str, Any]:
     def of(rows: NDArray[np.bool_], k: int) -> dict[str, Any] | None:
-        return _alpha(labels, rows, settings, seed) if _are_of_several(labels, _shared(labels, rows), k=k) else None
+        return _alpha(labels, rows, settings, seed) if are_of_several(labels, shared(labels, rows), k=k) else None
 
     k = settings.smallest_cell
     parts = {
-        "overall": {"all labels": _rounded(_alpha(labels, np.ones(len(labels.ids), bool), settings, seed))},
+        "overall": {"all labels": _rounded(of(np.ones(len(labels.ids), bool), k))},
         "by_guideline": {name: _rounded(of(labels.guideline == row, k)) for row, name in enumerate(labels.guidelines)},
         "by_criterion": {},
         "by_group": {name: _coarse(of(group.rows(labels), group.k)) for name, group in members.items()},
@@ -181,7 +180,7 @@ def _agreement(labels: Labels, members: Mapping[str, Group], settings: Settings,
         turned = np.where(labels.is_swapped[rows], 2 - chosen, chosen)
         made = alpha(labels.pair[rows], turned.astype(np.int8), draws=settings.bootstrap, seed=seed)
         is_judged = np.isin(np.arange(len(labels.ids)), rows)
-        shows = made and _are_of_several(labels, _shared(labels, is_judged), k=k)
+        shows = made and are_of_several(labels, shared(labels, is_judged), k=k)
         parts["by_criterion"][name] = _rounded(asdict(made)) if made and shows else None
     return parts
 
@@ -191,12 +190,12 @@ def _alpha(labels: Labels, rows: NDArray[np.bool_], settings: Settings, seed: in
     return asdict(made) if made else None
 
 
-def _shared(labels: Labels, rows: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def shared(labels: Labels, rows: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """(L,) those of the labels whose pair has another one among them: agreement is of these."""
     return rows & (np.bincount(labels.pair[rows], minlength=len(labels.pairs))[labels.pair] > 1)
 
 
-def _are_of_several(labels: Labels, rows: NDArray[np.bool_], *, k: int) -> bool:
+def are_of_several(labels: Labels, rows: NDArray[np.bool_], *, k: int) -> bool:
     """Whether no figure of these labels is really of one person, or of a few; so is none where nobody knows who labelled."""
     named = rows & labels.has_annotator
     return not named.any() or are_several(np.bincount(labels.annotator[named]).tolist(), k=k)
@@ -239,7 +238,7 @@ def _tastes(labels: Labels, rows: NDArray[np.bool_], *, known_only: bool, k: int
     decided = rows & (labels.choice != TIE)
     if known_only:
         decided &= ~np.isnan(labels.known[labels.pair])
-    if not _are_of_several(labels, decided, k=k):
+    if not are_of_several(labels, decided, k=k):
         return {}
     return {name: _rounded(asdict(taste)) for name, taste in tastes(labels, rows, known_only=known_only).items()}
 
@@ -268,33 +267,6 @@ def _pool(pool: list[Annotator], shown: Mapping[str, Margin], settings: Settings
         "crossings": crossings,
         "people_rounded_down": disclosure.rounded_down(len(pool), k=settings.smallest_cell),
     }
-
-
-def _representativeness(
-    margins: Mapping[str, Margin], people: int, target: Mapping[str, Mapping[str, float]]
-) -> dict[str, Any]:
-    """Attribute → value → share in the pool, in the target, and standardised difference, for cells that are shown.
-
-        d = (p - t) / sqrt((p (1 - p) + t (1 - t)) / 2)
-
-    Shares are of all `people`, and rounded only when d is known. With its count a share tells how many people there are, which
-    gives no hidden cell away: what is hidden is chosen for a reader who knows that. Source: Austin 2009,
-    https://doi.org/10.1080/03610910902859574
-    """
-    found: dict[str, Any] = {}
-    for attribute, margin in margins.items():
-        for value, count in margin.cells.items():
-            if count is not None and people:
-                wanted = target.get(attribute, {}).get(value)
-                shown = {"share": disclosure.rate(count / people, people, k=margin.k)}
-                found.setdefault(attribute, {})[value] = shown | ({} if wanted is None else _against(count / people, wanted))
-    return found
-
-
-def _against(share: float, wanted: float) -> dict[str, float]:
-    """A share of the target population, and the standardised difference from it."""
-    spread = ((share * (1 - share) + wanted * (1 - wanted)) / 2) ** 0.5
-    return {"target": wanted} | ({"difference": round((share - wanted) / spread, 2)} if spread else {})
 
 
 def _time(labels: Labels) -> dict[str, str]:

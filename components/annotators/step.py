@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from components import records
-from components.annotators import disclosure, report, successive, tables, wording
+from components import disclosure, identitykey, records, shown
+from components.annotators import beside, entries, report, successive, tables, wording
 from components.annotators.accuracy import wilson
 from components.annotators.agreement import alpha
 from components.annotators.audit import audit
-from components.annotators.disclosure import Table
 from components.annotators.labels import read
-from components.annotators.successive import Shown
 from components.contributors import are_several
+from components.disclosure import Table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,12 +23,11 @@ if TYPE_CHECKING:
 
     from components.annotators.audit import Audit
     from components.annotators.config import Settings
-    from components.annotators.disclosure import Margin
     from components.annotators.labels import Labels
     from components.context import Context
+    from components.disclosure import Margin
 
 
-POOLS = "pools.json"
 TARGET = "target_population.json"
 """Beside annotators.jsonl: attribute → value → share, as the organisation declares."""
 
@@ -45,70 +42,42 @@ def run(context: Context[Settings]) -> None:
     folder = context.output("label_weights")
     _write_weights(folder, labels, found)
     _write_json(folder / "audit.json", report.private(labels, found, context.config, decisions))
-    shown = tables.shown(labels, found, people, context.config, decisions)
-    summary = report.public(labels, shown, people, context.config, seed=context.seed, target=_target(context))
-    groups = report.memberships(labels, people, shown)
     _measure_labels(context, labels)
-    pool = sorted(disclosure.entry(people[name]) for name in labels.annotators if name in people)
-    before = _shown_pools(context)
-    context.fact("tables_compared_with", len(before))
-    k = report.largest_cell(summary, context.config)
-    if successive.too_close(pool, before, k=k):
-        _withhold(context, before, k)
-        summary, groups = report.withheld(summary), {}
-    else:
-        summary, groups = _beside_earlier(context, Shown(pool, successive.patterns(summary)), before, summary, groups)
+    margins = tables.shown(labels, found, people, context.config, decisions)
+    summary = _settled(context, labels, people, margins)
+    if summary["pool"]:
         _measure_audit(context, labels, found)
-        _measure_exclusions(context, labels, found, shown)
+        _measure_exclusions(context, labels, found, margins)
         _measure_retention(context, people)
-    _write_json(folder / "summary.json", summary)
-    _write_json(folder / "groups.json", groups)
     for name, value in summary.items():
         context.fact(name, value)
     _state_gaps(context, labels, people, summary)
 
 
-ABOUT_PEOPLE = (
-    *("annotators", "alpha", "golden_accuracy", "proposals", "decisions", "excluded", "weightless_labels", "mean_weight"),
-    "past_retention",
-)
-"""Measurements that one person more or less would move."""
-
-
-def _withhold(context: Context[Settings], before: list[Shown], k: int) -> None:
-    """Say what is not shown, and why. What earlier releases showed stays what later ones are compared with."""
-    _keep(context, before)
-    reason = (
-        f"fewer than {k} people came or went since a release that showed this; the difference would tell who they are, or how "
-        "they label. It is shown again once the pool has moved further"
-    )
-    for name in (*report.ABOUT_PEOPLE, *ABOUT_PEOPLE):
-        context.gap(name, reason)
-
-
-def _beside_earlier(
-    context: Context[Settings], now: Shown, before: list[Shown], summary: dict[str, Any], groups: dict[str, Any]
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What may be shown beside earlier releases; keeps what is shown by now for the next one."""
-    changed = successive.changed(now.tables, before)
-    for name in changed:
-        context.gap(
-            name, "an earlier release hid other cells of this table; the two beside each other could give a small count away"
-        )
-    shown = Shown(now.people, {name: cells for name, cells in now.tables.items() if name not in changed})
-    _keep(context, before if shown in before else [*before, shown])
-    return successive.without(summary, changed), successive.of_shown(groups, successive.attributes_of(changed))
-
-
-def _keep(context: Context[Settings], shown: list[Shown]) -> None:
-    _write_json(context.output("shown_pools") / POOLS, [asdict(each) for each in shown])
-
-
-def _shown_pools(context: Context[Settings]) -> list[Shown]:
-    """What every release so far gave away whose tables were shown. Before there were patterns, only the people were kept."""
-    folder = context.reference.paths.get("shown_pools") if context.reference else None
-    kept = json.loads((folder / POOLS).read_text(encoding="utf-8")) if folder else []
-    return [Shown(each) if isinstance(each, list) else Shown(**each) for each in kept]
+def _settled(
+    context: Context[Settings], labels: Labels, people: dict[str, records.Annotator], margins: Mapping[str, Margin]
+) -> dict[str, Any]:
+    """The public report, as far as it may be shown beside earlier ones; `reward` is handed what goes with it."""
+    key, target = identitykey.read(), _target(context)
+    everything = report.public(labels, margins, people, context.config, seed=context.seed, target=target)
+    digests = {name: entries.entries(people[name], key=key) for name in labels.annotators if name in people}
+    everything["snapshot"] = entries.snapshot(digests, key=key)
+    keys = sorted({"", identitykey.name_of(key)})
+    summary, left_out = beside.settle(context, everything, shown.by_key(digests.values(), keys), key=keys[-1])
+    groups = report.memberships(labels, people, margins) if summary["pool"] else {}
+    tables_ = tables.handed_over(tables.of_people(labels, people, context.config), margins) if summary["pool"] else {}
+    handed = {
+        "people": {name: digests.get(name) for name in labels.annotators},
+        "keys": keys,
+        "tables": {name: table for name, table in tables_.items() if name not in left_out},
+        "target": target,
+        "k": context.config.smallest_cell,
+    }
+    folder = context.output("label_weights")
+    _write_json(folder / "tables.json", handed)
+    _write_json(folder / "summary.json", summary)
+    _write_json(folder / "groups.json", successive.of_shown(groups, successive.attributes_of(left_out)))
+    return summary
 
 
 def _read(context: Context[Settings]) -> Labels:
@@ -157,11 +126,14 @@ def _measure_labels(context: Context[Settings], labels: Labels) -> None:
 
 
 def _measure_audit(context: Context[Settings], labels: Labels, found: Audit) -> None:
-    agreed = alpha(labels.pair, labels.chosen, draws=context.config.bootstrap, seed=context.seed)
-    if agreed:
-        context.measure("alpha", agreed.value, unit="alpha", n=agreed.labels, low=agreed.low, high=agreed.high)
-    golden = int(found.golden_labels.sum())
     k = context.config.smallest_cell
+    everything = np.ones(len(labels.ids), bool)
+    agreed = alpha(labels.pair, labels.chosen, draws=context.config.bootstrap, seed=context.seed)
+    if agreed and report.are_of_several(labels, report.shared(labels, everything), k=k):
+        context.measure("alpha", agreed.value, unit="alpha", n=agreed.labels, low=agreed.low, high=agreed.high)
+    elif agreed:
+        context.gap("alpha", f"pairs with several labels were labelled by fewer than {k} people, or mostly by one")
+    golden = int(found.golden_labels.sum())
     if golden and not are_several(found.golden_labels.tolist(), k=k):
         context.gap(
             "golden_accuracy", f"pairs of which the better answer is known were labelled by fewer than {k}, or mostly by one"
@@ -170,8 +142,26 @@ def _measure_audit(context: Context[Settings], labels: Labels, found: Audit) -> 
         right = int(found.golden_right.sum())
         low, high = (float(end[0]) for end in wilson(np.array([right]), np.array([golden])))
         context.measure("golden_accuracy", right / golden, unit="share of labels", n=golden, low=low, high=high)
-    if labels.ids:
+    _measure_retests(context)
+    if not report.are_of_several(labels, everything, k=k):
+        context.gap("mean_weight", f"fewer than {k} people labelled, or mostly one")
+    elif labels.ids:
         context.measure("mean_weight", float(found.weights.mean()), unit="weight", n=len(labels.ids))
+
+
+def _measure_retests(context: Context[Settings]) -> None:
+    """How often people say the same of a pair when they are asked again, as far as that is no one person's figure."""
+    path = context.inputs["annotators"] / "retests.json"
+    asked: dict[str, list[int]] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    k = context.config.smallest_cell
+    same, other = (sum(counts) for counts in zip(*asked.values(), strict=True)) if asked else (0, 0)
+    if not asked:
+        context.gap("retest_agreement", "nobody decided about the same pair twice")
+    elif not are_several((sum(counts) for counts in asked.values()), k=k):
+        context.gap("retest_agreement", f"fewer than {k} people decided about the same pair twice, or mostly one")
+    else:
+        low, high = (float(end[0]) for end in wilson(np.array([same]), np.array([same + other])))
+        context.measure("retest_agreement", same / (same + other), unit="share of labels", n=same + other, low=low, high=high)
 
 
 def _measure_exclusions(context: Context[Settings], labels: Labels, found: Audit, shown: Mapping[str, Margin]) -> None:
@@ -183,8 +173,12 @@ def _measure_exclusions(context: Context[Settings], labels: Labels, found: Audit
             context.gap(name, context.gaps[f"{tables.EXCLUSIONS}{finding}"])
         else:
             _measure_people(context, name, tables.counted(shown, finding), of=people)
+    weightless = labels.has_annotator & (found.weights == 0)
+    k = context.config.smallest_cell
     if "excluded" in context.gaps:
         context.gap("weightless_labels", context.gaps["excluded"])
+    elif not report.are_of_several(labels, weightless, k=k):
+        context.gap("weightless_labels", "most of them are one person's")
     elif labels.ids:
         context.measure("weightless_labels", float((found.weights == 0).mean()), unit="share of labels", n=len(labels.ids))
 
@@ -213,11 +207,8 @@ def _measure_retention(context: Context[Settings], people: dict[str, records.Ann
 def _state_gaps(
     context: Context[Settings], labels: Labels, people: dict[str, records.Annotator], summary: dict[str, Any]
 ) -> None:
-    if labels.annotators:
-        context.gap(
-            "people_trained_on",
-            "the tables count all who labelled; whose labels train the reward model, and whose its judge, `reward` decides",
-        )
+    if not labels.decodings:
+        context.gap("responses_by_decoding", "no comparison says how its responses were drawn (temperature, top_p)")
     unnamed = int((~labels.has_annotator).sum())
     if unnamed:
         context.gap("annotators_unknown", f"the source does not say who gave {unnamed} of {len(labels.ids)} labels")

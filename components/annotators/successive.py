@@ -1,36 +1,19 @@
-"""Which tables a release may show beside those of earlier releases, so that nobody learns more by comparing them. Pure.
+"""A public report's tables: which cells each shows, and the report without some of them. Pure.
 
-1. Where fewer than k people came or went since a release that showed tables, none is shown: the difference would say who.
-2. A table is left out where other cells of it are hidden than in an earlier release that showed it. A cell of 4 that was
-   hidden and now shows 5, among cells that did not move, tells an attacker who knows the total what it was; the other way
-   round too.
-
-A crossing goes with its margins, and what is said of a group goes with the table that shows the group.
+What may be shown beside earlier releases: components/shown.py. A crossing goes with its margins, and what is said of a group
+goes with the table that shows the group.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
-
-from components.annotators import disclosure
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-Pattern = dict[str, bool]
-"""Cell → whether its count is shown. A crossing has one entry, for the whole."""
+    from components.shown import Pattern
+
 BY_GROUP = ("agreement", "bias")
-
-
-@dataclass(frozen=True)
-class Shown:
-    """What a release gave away."""
-
-    people: list[str]
-    """Digests of whom its tables count, see `disclosure.entry`."""
-    tables: dict[str, Pattern] = field(default_factory=dict)
-    """Tables that it showed, by name."""
 
 
 def patterns(summary: Mapping[str, Any]) -> dict[str, Pattern]:
@@ -51,16 +34,6 @@ def _findings(summary: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         "exclusions.proposed_by_kind": exclusions["proposed_by_kind"],
         **{f"exclusions.{name}": {"": exclusions[name]} for name in ("proposed", "excluded", "decided")},
     }
-
-
-def changed(now: Mapping[str, Pattern], before: Sequence[Shown]) -> list[str]:
-    """Tables that hide other cells than an earlier release did."""
-    return sorted(name for name, cells in now.items() if any(each.tables.get(name, cells) != cells for each in before))
-
-
-def too_close(people: Sequence[str], before: Sequence[Shown], *, k: int) -> bool:
-    """Whether fewer than k people came or went since a release that showed tables."""
-    return any(disclosure.differs_too_little(each.people, people, k=k) for each in before)
 
 
 def without(summary: Mapping[str, Any], tables: Sequence[str]) -> dict[str, Any]:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from components.annotators import disclosure
-from components.annotators.disclosure import Table
+from components import disclosure
 from components.annotators.findings import KINDS
+from components.disclosure import Table
 from components.records import is_special
 
 if TYPE_CHECKING:
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from components.annotators.audit import Audit
     from components.annotators.config import Settings
-    from components.annotators.disclosure import Margin
     from components.annotators.labels import Labels
+    from components.disclosure import Margin
     from components.records import Annotator
 
 POOL, WORK, EXCLUSIONS = "pool.margins.", "work.", "exclusions."
@@ -43,13 +43,31 @@ def shown(
         settings: The step's.
         decided: Pseudonyms about whom a person decided.
     """
+    found_of_them = _findings(labels, found, decided, settings.smallest_cell)
+    return disclosure.together(of_people(labels, people, settings) | found_of_them)
+
+
+def of_people(labels: Labels, people: Mapping[str, Annotator], settings: Settings) -> dict[str, Table]:
+    """What those who labelled are and how they work, before anything is hidden."""
     pool = [people.get(name) for name in labels.annotators]
     traits = {
         f"{POOL}{name}": Table([value_of(person, name) for person in pool], _smallest(name, settings))
         for name in sorted({attribute for person in pool if person for attribute in person.demographics})
     }
     work = {f"{WORK}{name}": Table(values, settings.smallest_cell) for name, values in _work(pool).items()}
-    return disclosure.together(traits | work | _findings(labels, found, decided, settings.smallest_cell))
+    return traits | work
+
+
+def handed_over(unhidden: Mapping[str, Table], margins: Mapping[str, Margin]) -> dict[str, Any]:
+    """Tables with everybody's value, and which of their cells are hidden: so that `reward` can count those it trained on."""
+    return {
+        name: {
+            "values": list(table.values),
+            "k": table.k,
+            "hidden": [value for value, count in margins[name].cells.items() if count is None],
+        }
+        for name, table in unhidden.items()
+    }
 
 
 def value_of(person: Annotator | None, attribute: str) -> str:
@@ -92,13 +110,16 @@ def _smallest(attribute: str, settings: Settings) -> int:
 
 
 def _work(pool: Iterable[Annotator | None]) -> dict[str, list[str]]:
-    """Under which conditions: platform, pay, lawful basis, guidelines trained on."""
+    """Under which conditions: platform, pay, lawful basis, guidelines trained on; people or models, where there are both."""
     known = [
-        (person.platform, person.pay_band, person.lawful_basis, ", ".join(sorted(person.guidelines))) if person else (None,) * 4
+        (person.platform, person.pay_band, person.lawful_basis, ", ".join(sorted(person.guidelines)), person.kind)
+        if person
+        else (None,) * 5
         for person in pool
     ]
-    names = ("platform", "pay_band", "lawful_basis", "guidelines")
-    return {name: [row[column] or NOT_RECORDED for row in known] for column, name in enumerate(names)}
+    names = ("platform", "pay_band", "lawful_basis", "guidelines", "kind")
+    tables = {name: [row[column] or NOT_RECORDED for row in known] for column, name in enumerate(names)}
+    return {name: values for name, values in tables.items() if name != "kind" or len(set(values)) > 1}
 
 
 def _findings(labels: Labels, found: Audit, decided: Collection[str], k: int) -> dict[str, Table]:

@@ -34,6 +34,7 @@ def run(context: Context[Settings]) -> None:
         "versions": dict(external.get("versions", {})),
         "previous": {"policy": external.get("previous") or FIRST},
         "reward_models": external.get("reward_models", []),
+        "exports": external.get("exports", []),
         "approval": approval,
         "artifacts": dict(sorted(context.input_digests.items())),
         "smoke_prompts": context.config.smoke_prompts,

@@ -49,5 +49,6 @@ def _release(context: Context[Settings]) -> str:
         "versions": dict(external.get("versions", {})),
         "previous": {"policy": external.get("previous") or FIRST},
         "reward_models": external.get("reward_models", []),
+        "exports": external.get("exports", []),
     }
     return json.dumps(release, indent=1, sort_keys=True, ensure_ascii=False) + "\n"

@@ -8,16 +8,12 @@ for in texts, where they would be found everywhere.
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import os
 import re
 import unicodedata
 
-from components.errors import ConfigRefused
+from components import identitykey
 
-KEY = "PLUMBLINE_IDENTITY_KEY"
-LEAST_KEY = 32
 SEARCHED = 4
 """Identities of at least this many characters are looked for in what is written."""
 WORD = re.compile(r"[^\W_]+")
@@ -32,13 +28,7 @@ class Identities:
         Raises:
             ConfigRefused: It is missing or too short.
         """
-        if len(key) < LEAST_KEY:
-            message = (
-                f"{KEY} holds {len(key)} characters; pseudonyms need a secret key of {LEAST_KEY} or more. Make one once with "
-                "`openssl rand -hex 32`, keep it where secrets are kept, and set it for every import."
-            )
-            raise ConfigRefused(message)
-        self._key = key.encode()
+        self._key = identitykey.require(key)
         self._by_word: dict[str, set[str]] = {}
 
     @classmethod
@@ -48,12 +38,11 @@ class Identities:
         Raises:
             ConfigRefused: It holds none, or one that is too short.
         """
-        return cls(os.environ.get(KEY, ""))
+        return cls(os.environ.get(identitykey.KEY, ""))
 
     def pseudonym(self, identity: str, *, kind: str = "a") -> str:
         """`a-HEX`: HMAC-SHA-256 of an identity, 128 bits of it. Case and spaces around it don't count."""
-        digest = hmac.new(self._key, f"{kind}:{_plain(identity)}".encode(), hashlib.sha256).hexdigest()
-        return f"{kind}-{digest[:32]}"
+        return f"{kind}-{identitykey.digest(f'{kind}:{_plain(identity)}', key=self._key)[:32]}"
 
     def remember(self, identity: str) -> None:
         """Look for this identity in texts from now on."""

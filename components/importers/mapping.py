@@ -47,6 +47,9 @@ class Columns(_Part):
     """`train`, `judge`, `held_out` or `evaluation`; drawn by a hash of the prompt's first message where empty."""
     first_model: str = ""
     second_model: str = ""
+    first_decoding: str = ""
+    """How the answer was drawn, e.g. `temperature 0.7`."""
+    second_decoding: str = ""
     criteria: dict[str, str] = Field(default_factory=dict)
     """Criterion → column."""
 

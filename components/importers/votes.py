@@ -139,6 +139,7 @@ class Import:
             raise Malformed(message)
         prompt = _prompt(row, messages, columns.kind, columns.split)
         models = (_text(row, columns.first_model), _text(row, columns.second_model))
+        decodings = (_text(row, columns.first_decoding), _text(row, columns.second_decoding))
         who, session = _text(row, columns.annotator), _text(row, columns.session)
         comparison = _made(
             records.Comparison,
@@ -154,6 +155,7 @@ class Import:
             guideline=_text(row, columns.guideline),
             session=self.identities.pseudonym(session, kind="s") if session else None,
             response_models=models if all(models) else None,
+            response_decodings=decodings if all(decodings) else None,
         )
         self._refuse_named(comparison)
         self._refuse_named(prompt)

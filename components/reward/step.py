@@ -11,7 +11,7 @@ import torch
 from components import models, records, rewardmodel
 from components.errors import DataRefused
 from components.pairs import Pair, divided, golden_pairs, label_weights, labelled_pairs
-from components.reward import against, carryover, gaming, groups, losses, quality, train, votes
+from components.reward import against, carryover, gaming, groups, losses, people, quality, train, votes
 from components.rewardmodel import Card
 
 if TYPE_CHECKING:
@@ -31,9 +31,10 @@ def run(context: Context[Settings]) -> None:
     models.seed_everything(context.seed)
     labelled = _pairs(context)
     carryover.measure(context, labelled.golden)
-    judge, judge_cost = _taught(context, labelled.judging, artifact="judge_adapter")
-    ranker, cost = _taught(context, labelled.training, artifact="reward_adapter")
+    judge, judge_cost, _ = _taught(context, labelled.judging, artifact="judge_adapter")
+    ranker, cost, learnt_from = _taught(context, labelled.training, artifact="reward_adapter")
     train.account(context, ranker, [judge_cost, cost])
+    people.measure(context, people.trained_by(labelled.counting, learnt_from))
     held_out = _of(ranker, context, labelled.held_out, "held_out_pairs")
     _measure_held_out(context, ranker, held_out)
     _measure_groups(context, ranker, held_out)
@@ -55,10 +56,12 @@ class _Pairs:
     held_out: list[Pair]
     """Labels of all annotators; of prompts that neither model is trained on."""
     golden: list[Pair]
+    counting: list[records.Comparison]
+    """Labels of the reward model's side that have a weight, be their pairs trained on or not."""
 
 
-def _taught(context: Context[Settings], labelled: Votes, *, artifact: str) -> tuple[Ranker, Cost]:
-    """A reward model trained on pairs and published; and what it read.
+def _taught(context: Context[Settings], labelled: Votes, *, artifact: str) -> tuple[Ranker, Cost, list[Pair]]:
+    """A reward model trained on pairs and published; what it read, and the pairs that fit the context.
 
     Raises:
         DataRefused: There is nothing to train on.
@@ -93,7 +96,7 @@ def _taught(context: Context[Settings], labelled: Votes, *, artifact: str) -> tu
     _publish(context, ranker, card, artifact)
     if not judges:
         _say_choices(context, ranker, labelled)
-    return ranker, cost
+    return ranker, cost, training
 
 
 def _say_choices(context: Context[Settings], ranker: Ranker, labelled: Votes) -> None:
@@ -136,7 +139,8 @@ def _pairs(context: Context[Settings]) -> _Pairs:
         apart = {group: of(those, "train") for group, those in votes.split(labels, group_of).items()}
         return votes.of_groups(together, {group: found for group, found in apart.items() if found})
 
-    return _Pairs(counted(training), counted(judging), of(comparisons, "held_out"), unseen)
+    counting = [label for label in training if weights[label.id] > 0]
+    return _Pairs(counted(training), counted(judging), of(comparisons, "held_out"), unseen, counting)
 
 
 def _of(ranker: Ranker, context: Context[Settings], pairs: Sequence[Pair], name: str) -> list[Pair]:

@@ -3,7 +3,7 @@
 Reads:   data_version (which files, by digest); from outside: the data folder that it names
 Writes:  corpus, demonstrations, comparisons, golden, prompts, annotators (accepted rows), quarantine (every other row with
          its rule and reason; near_duplicates.jsonl and personal_data.jsonl say where such were found), data_docs (Great
-         Expectations' results as pages; drift.json: how the data differ from the last released version)
+         Expectations' results as pages; drift.json: how the data differ from the last accepted version)
 Refuses: files that changed since `start`; a share of quarantined rows above its limit; accepted rows that break an
          expectation of suites/*.json (schema, ranges, lengths, references between tables, duplicates, balance of labels,
          languages, near-duplicate prompts, personal data; limits are settings); drift beyond its limit

@@ -44,7 +44,7 @@ class Settings(Section):
     """Largest share of ties among the labels before the data is refused. [fraction]"""
 
     drift_warns: float = Field(0.1, gt=0, le=100)
-    """Difference of a feature from the last released data version, as population stability index, beyond which it is
+    """Difference of a feature from the last accepted data version, as population stability index, beyond which it is
     reported as drifted. 0.1 is the usual limit for some, 0.25 for much. [PSI]"""
 
     drift_refuses: float = Field(100.0, gt=0, le=100)

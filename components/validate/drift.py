@@ -1,4 +1,4 @@
-"""How much a data version differs from the last released one: Evidently's population stability index, feature by feature.
+"""How much a data version differs from the last accepted one: Evidently's population stability index, feature by feature.
 
     PSI = Σ_bins (p - q) log(p / q),   p now, q then
 

@@ -58,6 +58,8 @@ class Tables:
     guidelines: dict[str, tuple[datetime | None, datetime | None]] = field(default_factory=dict)
     """Guideline version that has a file → since when and until when it is in force, where guidelines/versions.json says so."""
     now: datetime = field(default_factory=lambda: datetime.now(UTC))
+    asked_again: dict[str, list[int]] = field(default_factory=dict)
+    """Annotator → labels of pairs that the person had decided about before: how many say the same, how many the opposite."""
     kept_apart: set[str] = field(default_factory=set)
     """Accepted prompts that are not trained on, as the chat template writes them."""
 
@@ -136,6 +138,8 @@ def _keep(tables: Tables, table: str, record: Any) -> None:
     tables.accepted[table].append(record)
     tables.ids[table].add(_identity(record))
     if isinstance(record, records.Comparison) and record.annotator is not None and record.label != "tie":
+        if _said(record) in tables.said:
+            _ask_again(tables, record.annotator, is_same=True)
         tables.said.setdefault(_said(record), _takes_lower(record))
     if table == "prompts":
         tables.prompts[record.id] = record
@@ -250,6 +254,7 @@ def _broken_label(label: records.Comparison, tables: Tables) -> Iterator[tuple[s
     if label.annotator is not None and label.label != "tie":
         lower = _takes_lower(label)
         if tables.said.get(_said(label), lower) != lower:
+            _ask_again(tables, label.annotator, is_same=False)
             yield "contradiction", "says the opposite of an earlier label of the same annotator for the same pair. Keep one."
 
 
@@ -265,6 +270,10 @@ def _broken_guideline(label: records.Comparison, at: datetime | None, tables: Ta
         )
     elif at is not None and ((since and at < since) or (until and at >= until)):
         yield "retired guideline", f"was labelled at {label.labelled_at} by {label.guideline!r}, which was not in force then."
+
+
+def _ask_again(tables: Tables, annotator: str, *, is_same: bool) -> None:
+    tables.asked_again.setdefault(annotator, [0, 0])[not is_same] += 1
 
 
 def _takes_lower(label: records.Comparison) -> bool:

@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components import records
+from components import disclosure, records
 from components.errors import DataRefused
 from components.provenance import file_digest
 from components.validate import drift, expectations, findings, languages, rows, similar
@@ -21,11 +21,15 @@ if TYPE_CHECKING:
     from components.validate.config import Settings
 
 SHOWN = 5
+PEOPLE = "annotators"
+"""The table whose rows are people: its counts are not told as exactly as others are."""
 TARGET = "target_population.json"
 """Declared shares of groups in the population that annotators should stand for: attribute → value → share."""
 DECISIONS = "decisions.jsonl"
 """What people decided about annotators."""
-NO_EARLIER = "no earlier version of the data was released, so there is nothing to compare with"
+NO_EARLIER = "no other version of the data was accepted before, so there is nothing to compare with"
+RETESTS = "retests.json"
+"""Of annotators who decided about a pair again: how often they said the same, and the opposite."""
 LIMITS = (
     "max_characters",
     "max_near_duplicates",
@@ -61,6 +65,8 @@ def run(context: Context[Settings]) -> None:
     _pass_on_target(context, folder)
     if (folder / DECISIONS).is_file():
         records.write(context.output("annotators") / DECISIONS, records.read(folder / DECISIONS, records.Decision))
+    if tables.asked_again:
+        _write_json(context.output("annotators") / RETESTS, tables.asked_again)
     _write_quarantine(context, tables)
     _compare(context)
     _measure(context, tables, results)
@@ -128,14 +134,14 @@ def _examples(
 
 
 def _compare(context: Context[Settings]) -> None:
-    """Compare with the last released data version.
+    """Compare with the last accepted data version.
 
     Raises:
         DataRefused: A feature differs more than the settings allow.
     """
     missing = [table for table in drift.TABLES if context.reference and table not in context.reference.paths]
     if context.reference is None or missing:
-        reason = f"{', '.join(missing)} of the last released version were withdrawn since" if missing else NO_EARLIER
+        reason = f"{', '.join(missing)} of the last accepted version were withdrawn since" if missing else NO_EARLIER
         for name in ("drift", "drift_compared_with"):
             context.gap(name, reason)
         return
@@ -155,7 +161,7 @@ def _compare(context: Context[Settings]) -> None:
     if beyond:
         shown = ", ".join(f"{name} {found[name]}" for name in beyond)
         message = (
-            f"The data differ from those of the pipeline run {about['pipeline_run']!r}, the last released, by more than "
+            f"The data differ from those of the pipeline run {about['pipeline_run']!r}, the last accepted, by more than "
             f"validate.drift_refuses = {context.config.drift_refuses} (PSI): {shown}. If the change is meant, raise the limit "
             "for this run; else mend the data."
         )
@@ -268,23 +274,36 @@ def _write_quarantine(context: Context[Settings], tables: rows.Tables) -> None:
 
 def _measure(context: Context[Settings], tables: rows.Tables, results: list[dict[str, Any]]) -> None:
     for table in rows.ORDER:
-        context.measure(f"{table}_accepted", len(tables.accepted[table]), unit="rows", n=tables.rows[table])
-        context.measure(f"{table}_quarantined", tables.turned_away(table), unit="rows", n=tables.rows[table])
+        if table != PEOPLE:
+            context.measure(f"{table}_accepted", len(tables.accepted[table]), unit="rows", n=tables.rows[table])
+            context.measure(f"{table}_quarantined", tables.turned_away(table), unit="rows", n=tables.rows[table])
+    _measure_people(context, f"{PEOPLE}_accepted", len(tables.accepted[PEOPLE]))
+    _measure_people(context, f"{PEOPLE}_quarantined", tables.turned_away(PEOPLE))
     context.measure("expectations_met", sum(result["success"] for result in results), unit="expectations", n=len(results))
-    context.measure("annotators", len(_counts(tables, "comparisons", "annotator")), unit="annotators")
+
+
+def _measure_people(context: Context[Settings], name: str, count: int) -> None:
+    """How many people, rounded down; nobody is nobody, and a few are not counted. `annotators` says more of them."""
+    k = disclosure.SMALLEST
+    if 0 < count < k:
+        context.gap(name, f"some, but fewer than {k} people; counts.json in the artifact `quarantine` has the number")
+    else:
+        context.measure(name, disclosure.rounded_down(count, k=k), unit="people, rounded down")
 
 
 def _describe(context: Context[Settings], tables: rows.Tables, files: dict[str, dict[str, Any]]) -> None:
-    context.fact("table_files", {table: _file(context.output(table) / f"{table}.jsonl") for table in rows.ORDER})
+    context.fact(
+        "table_files", {table: _file(context.output(table) / f"{table}.jsonl") for table in rows.ORDER if table != PEOPLE}
+    )
     context.fact("labels", _counts(tables, "comparisons", "label"))
     context.fact("prompt_kinds", _counts(tables, "prompts", "kind"))
     context.fact("splits", _counts(tables, "prompts", "split"))
     context.fact("prompt_scripts", _counted(findings.script(_question(prompt)) for prompt in tables.prompts.values()))
-    context.fact("annotator_kinds", _counts(tables, "annotators", "kind"))
+    context.fact("annotator_kinds", dict.fromkeys(_counts(tables, PEOPLE, "kind"), "some or all"))
     context.fact("guidelines", sorted(_counts(tables, "comparisons", "guideline")))
     context.fact("guideline_digests", _digests(files, "guidelines/"))
     context.fact("licence_digests", _digests(files, "LICENSE", "LICENCE", "licenses/", "licences/"))
-    context.fact("quarantine_rules", _counted(row["rule"] for row in tables.quarantined))
+    context.fact("quarantine_rules", _counted(row["rule"] for row in tables.quarantined if row["table"] != PEOPLE))
     for table, reason in OPTIONAL.items():
         if not tables.accepted[table]:
             context.gap(table, reason)

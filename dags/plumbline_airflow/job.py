@@ -35,6 +35,7 @@ PASSED = (
     "PLUMBLINE_COMMIT",
     "PLUMBLINE_DATA_ROOT",
     "PLUMBLINE_GATEWAY",
+    "PLUMBLINE_IDENTITY_KEY",
     "PLUMBLINE_IMAGE_DIGEST",
     "PLUMBLINE_KEYS",
     "PLUMBLINE_MLFLOW_UI",
@@ -57,10 +58,10 @@ PLACES = (
 """Paths of this machine, and facts of this machine's code. An image has its own."""
 REVIEWS = ("review", "second_review")
 """Tasks at which a person answers."""
-SECRETS = ("HF_TOKEN", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_USERNAME")
+SECRETS = ("HF_TOKEN", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_USERNAME", "PLUMBLINE_IDENTITY_KEY")
 """Handed over where nothing prints them: neither in rendered templates nor in a pod's specification."""
-OWN = {"HF_TOKEN": "base"}
-"""Secret → the one step that needs it: a gated base model is fetched with the token."""
+OWN = {"HF_TOKEN": "base", "PLUMBLINE_IDENTITY_KEY": "annotators"}
+"""Secret → the one step that needs it: a gated base model is fetched with the token, digests of people made with the key."""
 
 
 def pipeline_run(context: Mapping[str, Any]) -> str:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 USER = 10001
+IDENTIFIES = job.OWN["PLUMBLINE_IDENTITY_KEY"]
 TERMINATION_LOG = "/dev/termination-log"
 XCOM = "/airflow/xcom/return.json"
 START_SECONDS = 1800
@@ -67,7 +68,7 @@ class StepOperator(KubernetesPodOperator):
             priority_class_name="plumbline-training" if entry.gpu else "plumbline-step",
             volumes=_volumes(step),
             volume_mounts=_mounts(step),
-            env_from=[k8s.V1EnvFromSource(secret_ref=k8s.V1SecretEnvSource(name="plumbline-mlflow", optional=True))],
+            env_from=[_secret("plumbline-mlflow"), *([_secret("plumbline-identity")] if step == IDENTIFIES else [])],
             do_xcom_push=offers,
             deferrable=os.environ.get("PLUMBLINE_KUBERNETES_DEFERRABLE", "1") == "1",
             startup_timeout_seconds=START_SECONDS,
@@ -121,6 +122,11 @@ class StepOperator(KubernetesPodOperator):
             context["ti"].xcom_push(key="mlflow_run", value=result["mlflow_run"])
         if result.get("candidate"):
             output.offer(self, result["candidate"], context)
+
+
+def _secret(name: str) -> k8s.V1EnvFromSource:
+    """All variables of a Secret, by reference; none where it does not exist."""
+    return k8s.V1EnvFromSource(secret_ref=k8s.V1SecretEnvSource(name=name, optional=True))
 
 
 def unexpanded(text: str) -> str:

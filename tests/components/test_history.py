@@ -8,9 +8,12 @@ from dataclasses import asdict
 import pytest
 
 from components import history, provenance
-from components.catalog import STEPS
+from components.catalog import STEPS, Step
 from components.errors import ArtifactRefused
 from components.lineage import Lineage
+
+RELEASED = Step("asks", compares=("comparisons",))
+ACCEPTED = Step("asks", compares=("comparisons",), compares_accepted=True)
 
 
 @pytest.fixture
@@ -54,8 +57,8 @@ def test_a_run_is_compared_with_the_newest_release_on_other_data(lineage, tmp_pa
         lineage.open_pipeline(name, {}, {})
         _step(lineage, tmp_path, name, "start", "data_version", data)
 
-    found, items = history.reference(lineage, "now", ["comparisons"])
-    later, _ = history.reference(lineage, "later", ["comparisons"])
+    found, items = history.reference(lineage, "now", RELEASED)
+    later, _ = history.reference(lineage, "later", RELEASED)
 
     assert found.pipeline_run == "one"
     assert (found.paths["comparisons"] / "file.txt").read_text() == "labels of A"
@@ -63,10 +66,27 @@ def test_a_run_is_compared_with_the_newest_release_on_other_data(lineage, tmp_pa
     assert later.pipeline_run == "two"
 
 
+def test_data_are_compared_with_those_accepted_last_released_or_not(lineage, tmp_path):
+    """C was accepted after B was released; now is on D, refused before by validate, so that it finished in no run."""
+    _pipeline(lineage, tmp_path, "one", "A")
+    _pipeline(lineage, tmp_path, "two", "B")
+    _pipeline(lineage, tmp_path, "three", "C", deploy=False)
+    for name, data in (("now", "D"), ("again", "C")):
+        lineage.open_pipeline(name, {}, {})
+        _step(lineage, tmp_path, name, "start", "data_version", data)
+
+    found, items = history.reference(lineage, "now", ACCEPTED)
+    again, _ = history.reference(lineage, "again", ACCEPTED)
+
+    assert found.pipeline_run == "three"
+    assert found.digests["comparisons"] == items["comparisons"].digest
+    assert again.pipeline_run == "two", "the same data are compared with what they were compared with at first"
+
+
 def test_the_first_release_is_compared_with_nothing(lineage, tmp_path):
     _pipeline(lineage, tmp_path, "one", "A")
 
-    assert history.reference(lineage, "one", ["comparisons"]) == (None, {})
+    assert history.reference(lineage, "one", RELEASED) == (None, {})
 
 
 def test_what_was_withdrawn_is_not_compared_with(lineage, tmp_path):
@@ -76,7 +96,7 @@ def test_what_was_withdrawn_is_not_compared_with(lineage, tmp_path):
 
     lineage.withdraw(item, at="2026-11-21T12:00:00+00:00")
 
-    found, items = history.reference(lineage, "now", ["comparisons"])
+    found, items = history.reference(lineage, "now", RELEASED)
     assert (found.pipeline_run, dict(found.paths), items) == ("one", {}, {})
     assert lineage.client.get_run(item.run).data.tags["plumbline.withdrawn.comparisons"] == "2026-11-21T12:00:00+00:00"
     assert "plumbline.step_key" not in lineage.client.get_run(item.run).data.tags
@@ -90,7 +110,7 @@ def test_a_reference_that_was_edited_is_refused(lineage, tmp_path):
     (lineage.fetch(item) / "file.txt").write_text("edited")
 
     with pytest.raises(ArtifactRefused, match=r"^comparisons has digest sha256:\w+, its writer `validate` recorded"):
-        history.reference(lineage, "now", ["comparisons"])
+        history.reference(lineage, "now", RELEASED)
 
 
 def _policy(lineage, folder, name, data, evaluation):
@@ -132,3 +152,16 @@ def test_a_release_whose_evaluation_was_edited_or_withdrawn_is_named_and_not_han
     assert one.problem.startswith("evaluation has digest sha256:")
     assert two.problem == "its evaluation was withdrawn"
     assert [each.artifact_digest for each in (one, two)] == [edited.digest, ""]
+
+
+def test_tables_of_people_are_compared_with_those_of_every_earlier_run_drafts_included(lineage, tmp_path):
+    """Two runs of `reward` published the same, a third another; the run that asks and one that is at work don't count."""
+    for name, text in (("one", "A"), ("two", "A"), ("three", "B"), ("now", "C")):
+        lineage.open_pipeline(name, {}, {})
+        _step(lineage, tmp_path, name, "reward", "shown_contributors", text)
+    lineage.open_pipeline("working", {}, {})
+    lineage.open_step("working", "reward", "working-reward", {})
+
+    found = history.earlier(lineage, "shown_contributors", but="now-reward")
+
+    assert sorted((path / "file.txt").read_text() for path in found) == ["A", "B"]

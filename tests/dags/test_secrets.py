@@ -77,6 +77,7 @@ def test_a_container_is_told_only_the_secrets_of_its_step_and_only_as_variables(
 
     for step, made in found.items():
         told = {name: value for name, value in made.pop("environment").items() if "canary-" in value}
-        wanted = {"MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_USERNAME"} | ({"HF_TOKEN"} if step == "base" else set())
+        own = {"base": {"HF_TOKEN"}, "annotators": {"PLUMBLINE_IDENTITY_KEY"}}
+        wanted = {"MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_USERNAME"} | own.get(step, set())
         assert told == {name: SECRETS[name] for name in wanted}, step
         assert "canary-" not in json.dumps(made), step

@@ -42,7 +42,7 @@ its second half is queued already."""
 REVIEW_HOURS = 0.05
 """Three minutes, in which every test here answers; one run waits for nobody."""
 CANARIES = {
-    name: f"canary-{number}-{name[::-1].lower()}"
+    name: f"canary-{number}-{name[::-1].lower()}-canary"
     for number, name in enumerate(
         (
             *("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "HF_TOKEN", "PLUMBLINE_IDENTITY_KEY"),

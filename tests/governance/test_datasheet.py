@@ -92,11 +92,36 @@ def test_every_table_of_annotators_states_its_base_its_rule_and_how_many_cells_i
 
 
 def test_the_record_says_of_whom_it_is(pack):
-    """Of everybody who labelled; who of these trained the reward model is a gap, and not claimed."""
-    page = (pack / "annotator_record.html").read_text(encoding="utf-8")
+    """Of everybody who labelled; who of these trained the reward model is a gap in records from before that was recorded."""
+    gaps = (pack / "annotator_record.json").read_text(encoding="utf-8")
 
-    assert "Who labelled what the reward model" not in page
-    assert "annotators.facts.people_trained_on" in (pack / "annotator_record.json").read_text(encoding="utf-8")
+    assert "reward.facts.trained_on" in gaps
+
+
+def test_the_record_shows_whose_labels_trained_the_reward_model(tmp_path):
+    """Rows that others share, and the share of the labels, beside the tables of the pool."""
+    shutil.copytree(GOLDEN, tmp_path / "evidence")
+    path = tmp_path / "evidence" / "reward.json"
+    record = json.loads(path.read_text(encoding="utf-8"))
+    cells = {"woman": 13, "all other values": 16}
+    table = {"cells": cells, "labels": {"woman": 0.45, "all other values": 0.55}, "base": 25, "k": 5, "together": 2}
+    compared = {"gender": {"woman": {"share": 0.45, "target": 0.5, "difference": -0.1}}}
+    record["facts"]["trained_on"] = {
+        "people_rounded_down": 25,
+        "snapshot": "sha256:" + "b" * 64,
+        "margins": {"gender": table},
+        "work": {},
+        "representativeness": compared,
+    }
+    path.write_text(json.dumps(record), encoding="utf-8")
+
+    render.render(tmp_path / "evidence", tmp_path / "out")
+
+    page = (tmp_path / "out" / "annotator_record.html").read_text(encoding="utf-8")
+    section = page[page.index('id="trained"') : page.index('id="people"')]
+    plain = re.sub(r"<sup>.*?</sup>|<[^>]*>", " ", section, flags=re.DOTALL)
+    assert re.search(r"woman\s+13\s+0\.450\s+0\.500\s+.0\.100\s+0\.450\s+all other values\s+16\s+0\.550", plain), plain
+    assert "Standardised difference of these people" in plain
 
 
 def test_croissant_is_valid_and_holds_only_properties_of_the_specification(pack, tmp_path, caplog):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import itertools
 import os
 from collections import Counter
@@ -12,8 +13,10 @@ import numpy as np
 import pytest
 from scipy.optimize import linprog
 
-from components.annotators import disclosure
+from components import disclosure, identitykey
+from components.annotators.entries import entries, entry, snapshot
 from components.records import Annotator
+from components.shown import Shown, by_key, too_close
 
 ROOT = Path(__file__).resolve().parents[3]
 D3CODE = Path(os.environ.get("PLUMBLINE_SHARED_DATA", ROOT.parent / "shared" / "data")) / "d3code" / "raters.csv"
@@ -223,6 +226,33 @@ def test_who_changes_a_value_counts_as_one_who_leaves_and_one_who_comes():
     before = Annotator(pseudonym="a", kind="human", demographics={"gender": "woman"}, guidelines=["v1"])
     after = before.model_copy(update={"demographics": {"gender": "man"}})
 
-    assert disclosure.entry(before) != disclosure.entry(after)
-    assert disclosure.entry(before) == disclosure.entry(before.model_copy(update={"retained_until": "2030-01-01T00:00:00Z"}))
-    assert disclosure.differs_too_little([disclosure.entry(before)], [disclosure.entry(after)], k=5) == 2
+    assert entry(before) != entry(after)
+    assert entry(before) == entry(before.model_copy(update={"retained_until": "2030-01-01T00:00:00Z"}))
+    assert disclosure.differs_too_little([entry(before)], [entry(after)], k=5) == 2
+
+
+def test_digests_of_people_can_not_be_tried_out_without_the_key():
+    """All that somebody could say of their gender is four values: without a key, one of four digests is the person's."""
+    said = [Annotator(pseudonym="a", kind="human", demographics={"gender": value}) for value in ("woman", "man", "other", "-")]
+    key = "k" * 32
+
+    plain, keyed = entry(said[1]), entry(said[1], key=key)
+
+    assert plain in {entry(guess) for guess in said}
+    assert keyed not in {entry(guess) for guess in said} | {entry(guess, key="j" * 32) for guess in said}
+    assert entries(said[1], key=key) == {"": plain, identitykey.name_of(key): keyed}
+    assert entries(said[1], key="") == {"": plain}
+    assert snapshot(["a", "b"], key=key).startswith("hmac-sha256:")
+    assert snapshot(["a", "b"]) == "sha256:" + hashlib.sha256(b"a\nb").hexdigest()
+
+
+def test_sets_of_people_from_before_there_was_a_key_are_still_compared():
+    people = [Annotator(pseudonym=f"a{row}", kind="human") for row in range(30)]
+    before = Shown(sorted(entry(person) for person in people))
+    key = "k" * 32
+    names = ["", identitykey.name_of(key)]
+    now = by_key([entries(person, key=key) for person in people[1:]], names)
+
+    assert too_close(now, [before], k=5).startswith("fewer than 5 people came or went")
+    assert too_close(now, [Shown(now[names[1]], key=names[1])], k=5) == ""
+    assert too_close(now, [Shown([], key="0" * 16)], k=5).startswith("an earlier release kept digests of its people by another")

@@ -15,7 +15,7 @@ from components.annotators import step
 from components.annotators.config import Settings
 from components.catalog import STEPS
 from components.context import Context, Reference
-from components.errors import DataRefused
+from components.errors import ConfigRefused, DataRefused
 from components.testbed import annotators as testbed
 from components.testbed.folder import write_world
 
@@ -66,7 +66,7 @@ def test_every_label_has_a_weight_and_every_pair_a_posterior(testbed_tables, tmp
     assert all(0 <= row["weight"] <= 1 for row in weights)
     assert {row["pair"] for row in pairs} == {records.pair_id(label.prompt_id, label.responses) for label in labels}
     assert all(0 <= row["first"] <= 1 for row in pairs)
-    assert set(context.gaps) == {"target_population", "representativeness", "people_trained_on"}
+    assert set(context.gaps) == {"target_population", "representativeness", "responses_by_decoding", "retest_agreement"}
 
 
 def test_the_testbeds_bad_annotators_count_nothing_and_its_honest_ones_stay(testbed_tables, tmp_path):
@@ -262,6 +262,29 @@ def test_a_release_from_before_patterns_were_kept_still_guards_its_people(testbe
     assert second.facts["pool"] == {}
 
 
+def test_with_a_key_no_digest_of_a_person_is_a_plain_one(testbed_tables, tmp_path, monkeypatch):
+    """The first release was before there was a key, the second after: it compares, and keeps keyed digests of its own."""
+    first = _run(testbed_tables, tmp_path / "1")
+    monkeypatch.setenv("PLUMBLINE_IDENTITY_KEY", "k" * 32)
+
+    again = _run(testbed_tables, tmp_path / "2", before=first)
+    newcomer = _run(_with(testbed_tables, tmp_path / "joined", 1), tmp_path / "3", before=again)
+
+    pools = json.loads((again.output("shown_pools") / "pools.json").read_text())
+    assert [len(pool["people"]) for pool in pools] == [60, 60]
+    assert set(pools[0]["people"]).isdisjoint(pools[1]["people"])
+    assert again.facts["snapshot"].startswith("hmac-sha256:")
+    assert again.facts["pool"] == first.facts["pool"]
+    assert newcomer.facts["pool"] == {}
+
+
+def test_a_key_that_is_too_short_is_refused(testbed_tables, tmp_path, monkeypatch):
+    monkeypatch.setenv("PLUMBLINE_IDENTITY_KEY", "short")
+
+    with pytest.raises(ConfigRefused, match="PLUMBLINE_IDENTITY_KEY holds 5 characters"):
+        _run(testbed_tables, tmp_path)
+
+
 def test_the_same_pool_shows_its_tables_again(testbed_tables, tmp_path):
     first = _run(testbed_tables, tmp_path / "1")
 
@@ -292,7 +315,7 @@ def test_labels_of_nobody_all_count_the_same_and_the_gaps_say_why(tmp_path):
     assert weights.pop() > 0
     assert set(context.gaps) == {
         *("annotators_unknown", "demographics", "alpha", "golden_accuracy", "bias_on_known_pairs"),
-        *("past_retention", "target_population", "representativeness"),
+        *("past_retention", "target_population", "representativeness", "responses_by_decoding", "retest_agreement"),
     }
     assert context.gaps["annotators_unknown"] == "the source does not say who gave 5 of 5 labels"
     posteriors = [row["first"] for row in _lines(context.output("label_weights") / "posteriors.jsonl")]
@@ -387,6 +410,47 @@ def test_what_is_said_of_a_group_is_not_one_persons(tmp_path):
     assert agreement["by_guideline"]["v1"] is not None
     assert list(bias["by_group"]) == ["gender: woman"]
     assert json.loads((context.output("label_weights") / "groups.json").read_text())["gender: man"]["k"] == 5
+
+
+def test_who_is_asked_again_and_says_the_same_counts_unless_that_is_few_people(tmp_path):
+    """Six people were asked again: 9 of 12 times they said the same. Then one of them 20 times more."""
+    inputs = _small(tmp_path / "in", [_label(row, f"ann-{row % 6}") for row in range(30)])
+    asked = {f"ann-{row}": [2, 0] if row % 2 else [1, 1] for row in range(6)}
+    path = inputs["annotators"] / "retests.json"
+    path.write_text(json.dumps(asked))
+
+    several = _run(inputs, tmp_path / "1")
+    path.write_text(json.dumps(asked | {"ann-0": [20, 0]}))
+    one = _run(inputs, tmp_path / "2")
+
+    assert several.measurements["retest_agreement"].value == 9 / 12
+    assert several.measurements["retest_agreement"].n == 12
+    assert one.gaps["retest_agreement"] == "fewer than 5 people decided about the same pair twice, or mostly one"
+
+
+def test_how_responses_were_drawn_is_counted(tmp_path):
+    drawn = ("temperature 0.7", "greedy")
+    labels = [_label(row, "ann-1").model_copy(update={"response_decodings": drawn if row else None}) for row in range(3)]
+
+    context = _run(_small(tmp_path / "in", labels), tmp_path)
+
+    assert context.facts["responses_by_decoding"] == {"greedy": 2, "temperature 0.7": 2}
+    assert "responses_by_decoding" not in context.gaps
+
+
+def test_agreement_and_weight_of_the_pool_are_not_one_persons(tmp_path):
+    """Thirty pairs with two labels each, of four people."""
+    labels = [_label(2 * row, "busy").model_copy(update={"responses": ("a", f"b {row}")}) for row in range(30)]
+    labels += [
+        _label(2 * row + 1, f"ann-{row % 3}").model_copy(update={"responses": ("a", f"b {row}"), "label": "second"})
+        for row in range(30)
+    ]
+
+    context = _run(_small(tmp_path / "in", labels), tmp_path)
+
+    assert context.gaps["alpha"] == "pairs with several labels were labelled by fewer than 5 people, or mostly by one"
+    assert context.facts["agreement"]["overall"] == {"all labels": None}
+    assert context.gaps["mean_weight"] == "fewer than 5 people labelled, or mostly one"
 
 
 def _pairs_of(name):

@@ -36,6 +36,8 @@ def inputs(tiny_models, tmp_path):
     lines = [json.dumps({"comparison": label.id, "weight": 0.5}) + "\n" for label in labels]
     (tables["label_weights"] / "weights.jsonl").write_text("".join(lines))
     (tables["label_weights"] / "groups.json").write_text("{}")
+    handed = {"people": {}, "keys": [""], "tables": {}, "target": {}, "k": 5}
+    (tables["label_weights"] / "tables.json").write_text(json.dumps(handed))
     return tables | {name: tiny_models[name] for name in ("base_model", "sft_adapter")}
 
 

@@ -55,6 +55,7 @@ def _weigh(folder, weights):
     lines = [json.dumps({"comparison": name, "weight": weight}) + "\n" for name, weight in weights.items()]
     (folder / "weights.jsonl").write_text("".join(lines))
     (folder / "groups.json").write_text("{}")
+    (folder / "tables.json").write_text(json.dumps({"people": {}, "keys": [""], "tables": {}, "target": {}, "k": 5}))
 
 
 def _context(inputs, folder, *, rank=0, ranks=1, **settings):

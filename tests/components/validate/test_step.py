@@ -143,6 +143,24 @@ def test_bad_rows_are_kept_with_table_line_rule_and_reason(make: Make) -> None:
     assert context.facts["quarantine_rules"] == {"schema": 1}
 
 
+def test_how_many_annotators_there_are_is_not_told_exactly(make: Make) -> None:
+    """One bad row among those of people: neither is it counted, nor by which rule it went; all others are."""
+    context = make(damage=_append("annotators", "{oops"))
+
+    step.run(context)
+
+    counts = json.loads((context.output("quarantine") / "counts.json").read_text())["annotators"]
+    assert counts["quarantined"] == 1
+    accepted = context.measurements["annotators_accepted"]
+    assert accepted.value == counts["accepted"] // 5 * 5
+    assert (accepted.unit, accepted.n) == ("people, rounded down", None)
+    assert context.gaps["annotators_quarantined"].startswith("some, but fewer than 5 people")
+    assert context.facts["quarantine_rules"] == {}
+    assert context.facts["annotator_kinds"] == {"simulated": "some or all"}
+    assert "annotators" not in context.measurements
+    assert "annotators" not in context.facts["table_files"]
+
+
 def test_a_table_with_too_many_bad_rows_is_refused(make: Make) -> None:
     context = make(damage=_append("annotators", *["{"] * 3), max_quarantined_share=0.01)
     total = len((context.inputs["data_version"].parents[1] / "data" / "annotators.jsonl").read_text().splitlines())
@@ -370,7 +388,7 @@ def test_drift_beyond_the_limit_is_refused(make: Make) -> None:
         step.run(_after(now, before))
 
     assert re.fullmatch(
-        r"The data differ from those of the pipeline run 'run-before', the last released, by more than "
+        r"The data differ from those of the pipeline run 'run-before', the last accepted, by more than "
         r"validate\.drift_refuses = 0\.5 \(PSI\): comparisons_label \d+\.\d+\. If the change is meant, raise the limit for "
         r"this run; else mend the "
         r"data\.",
@@ -384,7 +402,7 @@ def test_labels_that_were_withdrawn_are_a_gap(make: Make) -> None:
 
     step.run(context)
 
-    assert context.gaps["drift"] == "comparisons, prompts of the last released version were withdrawn since"
+    assert context.gaps["drift"] == "comparisons, prompts of the last accepted version were withdrawn since"
 
 
 def test_the_script_of_prompts_is_told(make: Make) -> None:

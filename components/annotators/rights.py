@@ -16,8 +16,8 @@ Erasure, in this order, each part safe to repeat:
 4. A report says what was done: erasures/HEX.json. It names nobody: HEX is the sha256 of the pseudonym.
 
 What it does not cover: backups, copies of DVC's remote, logs of tasks, runs that were deleted in MLflow, and what a trained
-weight remembers; the report says so. A digest of the person's record stays in shown_pools and shown_contributors, where it keeps
-tables of two releases from telling who was erased.
+weight remembers; the report says so. A digest of the person's record stays in shown_pools and shown_contributors, where it
+keeps tables of two releases from telling who was erased.
 """
 
 from __future__ import annotations

@@ -51,7 +51,9 @@ class Card:
     caution: float = 0.0
     """k: the score is the heads' mean less k of their standard deviations."""
     stakeholders: str = "all"
-    """Whose labels counted how much: `all`, `balanced` or `worst_group`."""
+    """Whose labels counted how much: `all`, `balanced`, `worst_group` or `head_per_group`."""
+    aggregation: str = ""
+    """How the scores of the groups' heads become one, where each group has its own: see `aggregated`."""
 
     def write(self, folder: Path) -> None:
         """Write the card beside the weights."""
@@ -122,6 +124,28 @@ def encode_answer(tokenizer: PreTrainedTokenizerBase, prompt: Dialogue, answer: 
     return Answered(models.encode(tokenizer, prompt, answering=True), [*said, int(tokenizer.eos_token_id)])
 
 
+AGGREGATIONS = ("mean", "maximin", "nash")
+
+
+def aggregated(each: Tensor, rule: str) -> Tensor:
+    """(G, B) scores by the head of each group → (B,): what the groups together make of an answer.
+
+        mean     Σ u_g / G              the answer that labels are likeliest to prefer on average
+        maximin  min u_g                the answer whose unhappiest group is happiest
+        nash     Σ log σ(u_g) / G       the product of the chances that each group prefers it to a typical answer
+
+    Args:
+        each: u, less what the group's head gives a typical answer, so that zero means the same to all groups. [nats]
+        rule: One of `AGGREGATIONS`.
+
+    Source: Nash, "The Bargaining Problem" (1950), https://doi.org/10.2307/1907266, with an answer that always loses as the
+    point of disagreement; maximin as in https://arxiv.org/abs/2402.08925.
+    """
+    if rule == "maximin":
+        return each.amin(dim=0)
+    return (each if rule == "mean" else torch.nn.functional.logsigmoid(each)).mean(dim=0)
+
+
 class ScoreHead(nn.Module):
     """One number for a whole answer: `w·h + a·n/s + b`.
 
@@ -131,24 +155,29 @@ class ScoreHead(nn.Module):
     which are about something else. docs/ppo.md, choice 2.
     """
 
-    def __init__(self, hidden: int, members: int = 1) -> None:
+    def __init__(self, hidden: int, members: int = 1, *, aggregation: str = "") -> None:
+        """An ensemble of `members` that learn the same, or with an aggregation one for each of so many groups."""
         super().__init__()
-        several = (members,) if members > 1 else ()
+        several = (members,) if members > 1 or aggregation else ()
         self.weight = nn.Parameter(torch.zeros(*several, hidden))
         self.likelihood_weight = nn.Parameter(torch.zeros(several))
         self.likelihood_scale = nn.Parameter(torch.tensor(1.0), requires_grad=False)
         self.bias = nn.Parameter(torch.zeros(several))
-        if several:
+        self.aggregation = aggregation
+        if aggregation:
+            self.rule = nn.Parameter(torch.tensor(AGGREGATIONS.index(aggregation)), requires_grad=False)
+            self.typical = nn.Parameter(torch.zeros(several), requires_grad=False)
+        elif several:
             self.caution = nn.Parameter(torch.tensor(0.0), requires_grad=False)
 
     @property
     def ensemble(self) -> bool:
         """Whether there are several heads, which differ where they are unsure."""
-        return self.weight.dim() > 1
+        return self.weight.dim() > 1 and not self.aggregation
 
     def members(self, states: Tensor, nats: Tensor) -> Tensor:
         """(B, H) states and (B,) log-likelihoods to (K, B) scores, one row a head, in float32."""
-        if not self.ensemble:
+        if self.weight.dim() == 1:
             return (states.float() @ self.weight + self.likelihood_weight * nats.float() / self.likelihood_scale + self.bias)[
                 None
             ]
@@ -159,8 +188,13 @@ class ScoreHead(nn.Module):
         )
 
     def forward(self, states: Tensor, nats: Tensor) -> Tensor:
-        """(B, H) states and (B,) log-likelihoods to (B,) scores, in float32: the heads' mean less `caution` times their std."""
+        """(B, H) states and (B,) log-likelihoods to (B,) scores, in float32.
+
+        Of an ensemble the heads' mean less `caution` times their standard deviation, of groups' heads what `aggregated` says.
+        """
         each = self.members(states, nats)
+        if self.aggregation:
+            return aggregated(each - self.typical[:, None], self.aggregation)
         return each[0] if not self.ensemble else each.mean(dim=0) - self.caution * each.std(dim=0, correction=0)
 
     def save(self, path: Path) -> None:
@@ -172,7 +206,8 @@ class ScoreHead(nn.Module):
         """The head in a safetensors file."""
         tensors = models.load_tensors(path)
         weight = tensors["weight"]
-        head = cls(weight.shape[-1], len(weight) if weight.dim() > 1 else 1)
+        aggregation = AGGREGATIONS[int(tensors["rule"])] if "rule" in tensors else ""
+        head = cls(weight.shape[-1], len(weight) if weight.dim() > 1 else 1, aggregation=aggregation)
         head.load_state_dict(tensors)
         return head
 

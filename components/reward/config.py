@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from components.config import Section
 
@@ -59,9 +59,14 @@ class Settings(Section):
     caution: float = Field(0.0, ge=0, le=100)
     """k: an ensemble's score is the heads' mean less k standard deviations of theirs. Does nothing where `heads` is 1."""
 
-    stakeholders: Literal["all", "balanced", "worst_group"] = "all"
+    stakeholders: Literal["all", "balanced", "worst_group", "head_per_group"] = "all"
     """Whose labels count how much: every label alike, every group of annotators alike, or most the group that the model
-    ranks worst (group DRO), https://arxiv.org/abs/1911.08731. The choice is in the reward model's card."""
+    ranks worst (group DRO), https://arxiv.org/abs/1911.08731; or every group has a head of its own. The choice is in the reward
+    model's card."""
+
+    aggregation: Literal["mean", "maximin", "nash"] = "mean"
+    """How the scores of the groups' heads become one where `stakeholders` is `head_per_group`: their mean, the least of them,
+    or the mean logarithm of the chance that a group prefers the answer to a typical one. Does nothing otherwise."""
 
     stakeholder_attribute: str = Field("region", min_length=1, max_length=100)
     """Which attribute of annotators makes the groups; whoever is in no group large enough to be shown is in one of its own."""
@@ -91,6 +96,15 @@ class Settings(Section):
 
     carryover_tokens: int = Field(40, ge=1, le=8192)
     """Longest answer to them. [tokens]"""
+
+    @model_validator(mode="after")
+    def _heads_are_groups_or_samples(self) -> Settings:
+        if self.stakeholders == "head_per_group" and self.heads > 1:
+            message = (
+                "`heads` must be 1 where `stakeholders` is head_per_group: each group has one head, and none is an ensemble"
+            )
+            raise ValueError(message)
+        return self
 
     checkpoint_every: int = Field(50, ge=1, le=1_000_000)
     """Updates between checkpoints. [updates]"""

@@ -68,7 +68,7 @@ def _taught(context: Context[Settings], labelled: Votes, *, artifact: str) -> tu
     """
     settings = context.config
     judges = artifact == "judge_adapter"
-    ranker = train.load(context)
+    ranker = train.load(context, groups=len(labelled.groups))
     training = _of(ranker, context, labelled.pairs, "judge_training_pairs" if judges else "training_pairs")
     if not training:
         message = (
@@ -92,6 +92,7 @@ def _taught(context: Context[Settings], labelled: Votes, *, artifact: str) -> tu
         heads=settings.heads,
         caution=settings.caution,
         stakeholders=settings.stakeholders,
+        aggregation=ranker.head.aggregation,
     )
     _publish(context, ranker, card, artifact)
     if not judges:
@@ -102,8 +103,9 @@ def _taught(context: Context[Settings], labelled: Votes, *, artifact: str) -> tu
 def _say_choices(context: Context[Settings], ranker: Ranker, labelled: Votes) -> None:
     """What the card needs to tell: whose labels counted how much, what a tie is, whether prompts were shared."""
     settings = context.config
-    context.fact("stakeholders", {"choice": settings.stakeholders, "groups": len(labelled.groups)})
-    if settings.stakeholders != "all":
+    told = {"aggregation": ranker.head.aggregation} if ranker.head.aggregation else {}
+    context.fact("stakeholders", {"choice": settings.stakeholders, "groups": len(labelled.groups)} | told)
+    if settings.stakeholders in {"balanced", "worst_group"}:
         context.fact("group_weights", {group: round(weight, 4) for group, weight in sorted(labelled.weights.items())})
     shared = train.shares_prompts(ranker, settings)
     said = "computed once for both answers" if shared else "computed for each answer"

@@ -65,8 +65,8 @@ class Cost:
     answer_tokens: int
 
 
-def load(context: Context[Settings]) -> Ranker:
-    """The frozen base with a trainable adapter and a head at zero."""
+def load(context: Context[Settings], *, groups: int = 1) -> Ranker:
+    """The frozen base with a trainable adapter and a head at zero; or one for each of so many groups, where settings say so."""
     settings = context.config
     share = Share.at(context)
     base = models.load_base(context.inputs["base_model"], parts=share.parts)
@@ -76,7 +76,9 @@ def load(context: Context[Settings]) -> Ranker:
         model = models.load_adapter(base, context.inputs["sft_adapter"], name=ADAPTER, trainable=True)
     else:
         model = models.new_adapter(base, name=ADAPTER, rank=settings.lora_rank, alpha=settings.lora_alpha)
-    head = ScoreHead(int(base.config.hidden_size), settings.heads).to(base.device)
+    aggregation = settings.aggregation if settings.stakeholders == "head_per_group" else ""
+    head = ScoreHead(int(base.config.hidden_size), groups if aggregation else settings.heads, aggregation=aggregation)
+    head = head.to(base.device)
     if head.ensemble:
         torch.nn.init.constant_(head.caution, settings.caution)
     raw = torch.tensor(math.log(math.expm1(FIRST_THRESHOLD)), device=base.device) if settings.ties == "rao_kupper" else None
@@ -104,7 +106,7 @@ def fit(ranker: Ranker, votes: Votes, context: Context[Settings], *, epochs: int
     total = epochs * math.ceil(len(pairs) / settings.batch_pairs)
     texts = [_encoded(ranker, pair) for pair in pairs]
     _weigh_likelihood(ranker, pairs, texts)
-    counted = votes.counted(heads=settings.heads, seed=context.seed)
+    counted = votes.by_head() if ranker.head.aggregation else votes.counted(heads=settings.heads, seed=context.seed)
     optimizer, parameters = make_optimizer(ranker, settings)
     first: dict[str, Any] = {"done": 0, "tokens": 0, "answers": 0, "series": [], "groups": votes.even}
     state = checkpoints.resume(folder, parameters, optimizer=optimizer) or first
@@ -127,6 +129,8 @@ def fit(ranker: Ranker, votes: Votes, context: Context[Settings], *, epochs: int
     for at, loss in series:
         context.track(at, **{curve: loss})
     votes.weights.update(zip(votes.groups, state["groups"], strict=True))
+    if ranker.head.aggregation:
+        _settle_typical(ranker, texts)
     return Cost(state["tokens"], state["answers"])
 
 
@@ -167,6 +171,16 @@ def _encoded(ranker: Ranker, pair: Pair) -> tuple[Answered, Answered]:
     prompt = [message.model_dump() for message in pair.prompt.messages]
     first, second = (rewardmodel.encode_answer(ranker.tokenizer, prompt, answer) for answer in pair.responses)
     return first, second
+
+
+@torch.inference_mode()
+def _settle_typical(ranker: Ranker, texts: Sequence[tuple[Answered, Answered]]) -> None:
+    """Take each group's mean score of the training answers for that of a typical one."""
+    total = torch.zeros_like(ranker.head.typical)
+    for start in range(0, len(texts), SCORED_PAIRS):
+        some = [text for two in texts[start : start + SCORED_PAIRS] for text in two]
+        total += rewardmodel.member_scores(ranker.model, ranker.head, some, pad=int(ranker.tokenizer.pad_token_id)).sum(dim=1)
+    ranker.head.typical.copy_(total / (2 * len(texts)))
 
 
 def _weigh_likelihood(ranker: Ranker, pairs: Sequence[Pair], texts: Sequence[tuple[Answered, Answered]]) -> None:

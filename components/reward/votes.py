@@ -58,6 +58,11 @@ class Votes:
             drawn = torch.poisson(torch.ones((heads, len(labels), 1)), generator=generator)
         return Counted(torch.tensor(share), torch.tensor(ties), torch.tensor(strength), labels * drawn)
 
+    def by_head(self) -> Counted:
+        """The labels as tensors, where each group has a head of its own, which counts that group's labels alone."""
+        counted = self.counted(heads=1, seed=0)
+        return replace(counted, labels=counted.labels * torch.eye(len(self.groups))[:, None])
+
 
 @dataclass(frozen=True)
 class Counted:

@@ -54,6 +54,31 @@ def test_an_ensemble_survives_saving(tmp_path):
     assert all(torch.equal(one, two) for one, two in zip(head.parameters(), loaded.parameters(), strict=True))
 
 
+@pytest.mark.parametrize(
+    ("rule", "expected"),
+    # Heads give 3 and -1 above their typical answer. ln σ(3) = -0.0485874, ln σ(-1) = -1.3132617.
+    [("mean", 1.0), ("maximin", -1.0), ("nash", -0.6809245)],
+)
+def test_groups_heads_make_one_score_by_a_stated_rule_that_survives_saving(tmp_path, rule, expected):
+    head = ScoreHead(1, members=2, aggregation=rule)
+    with torch.no_grad():
+        head.weight.copy_(torch.tensor([[2.0], [1.0]]))
+        head.typical.copy_(torch.tensor([1.0, 3.0]))
+    head.save(tmp_path / rewardmodel.HEAD)
+
+    loaded = ScoreHead.load(tmp_path / rewardmodel.HEAD)
+
+    assert loaded(torch.tensor([[2.0]]), torch.zeros(1)).tolist() == pytest.approx([expected], abs=1e-6)
+    assert not loaded.ensemble, "that groups differ is no doubt"
+
+
+def test_the_only_group_has_a_head_too(tmp_path):
+    head = ScoreHead(3, members=1, aggregation="maximin")
+    head.save(tmp_path / rewardmodel.HEAD)
+
+    assert ScoreHead.load(tmp_path / rewardmodel.HEAD).weight.shape == (1, 3)
+
+
 def test_pairs_are_scored_as_their_answers_are_alone(tiny_models):
     base = models.load_base(tiny_models["base_model"])
     model = models.quicken(models.load_adapter(base, tiny_models["reward_adapter"], name="any"))

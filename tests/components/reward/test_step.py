@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import distributed
 
-from components import records, rewardmodel
+from components import models, records, rewardmodel
 from components.catalog import STEPS
 from components.context import Context, ModelVersion
 from components.errors import DataRefused, ModelRefused
@@ -254,6 +254,40 @@ def test_weight_goes_to_the_group_that_is_ranked_worst(inputs, tmp_path):
 
     weights = context.facts["group_weights"]
     assert weights["region: Few"] > 0.3, "its labels are a seventh or less"
+
+
+@pytest.mark.parametrize("rule", ["mean", "maximin", "nash"])
+def test_each_group_may_have_a_head_that_learns_from_its_labels_alone(inputs, tmp_path, rule):
+    """North wants what South does not; so do their heads, and the card says how one score comes of both."""
+    _panel(inputs)
+    context = _context(inputs, tmp_path, stakeholders="head_per_group", aggregation=rule, epochs=4, head_learning_rate=0.05)
+
+    step.run(context)
+
+    folder = context.output("reward_adapter")
+    card, head = rewardmodel.Card.read(folder), rewardmodel.ScoreHead.load(folder / rewardmodel.HEAD)
+    assert (card.stakeholders, card.aggregation, head.aggregation) == ("head_per_group", rule, rule)
+    assert context.facts["stakeholders"] == {"choice": "head_per_group", "groups": 2, "aggregation": rule}
+    assert "group_weights" not in context.facts
+    north, south = _by_head(context, folder, head)
+    assert north > 0 > south
+
+
+def _by_head(context, folder, head):
+    """By how much each head prefers the good answer."""
+    base = models.load_base(context.inputs["base_model"])
+    tokenizer = models.load_tokenizer(context.inputs["base_model"])
+    model = models.load_adapter(base, folder, name="any")
+    asked = [{"role": "user", "content": "Hello"}]
+    answered = [rewardmodel.encode_answer(tokenizer, asked, text) for text in (GOOD, BAD)]
+    with torch.no_grad():
+        scores = rewardmodel.member_scores(model, head, answered, pad=tokenizer.pad_token_id)
+    return (scores[:, 0] - scores[:, 1]).tolist()
+
+
+def test_groups_heads_are_no_ensemble():
+    with pytest.raises(ValueError, match="`heads` must be 1 where `stakeholders` is head_per_group"):
+        Settings(stakeholders="head_per_group", heads=3)
 
 
 def test_an_attribute_without_groups_is_refused_with_those_that_have_some(inputs, tmp_path):

@@ -81,6 +81,9 @@ class Origin:
     version: str
     finished_at: str
     """When the step that wrote it was done, by its evidence. UTC, RFC 3339."""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    gaps: Mapping[str, str] = field(default_factory=dict)
+    """What that step recorded, and what not."""
 
 
 @dataclass(frozen=True)

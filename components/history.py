@@ -238,8 +238,9 @@ def origins(lineage: Lineage, inputs: Mapping[str, Published]) -> dict[str, Orig
     for name, item in inputs.items():
         if item.registered_model:
             run = lineage.client.get_run(item.run)
-            times = evidence.read(lineage.file(run, "evidence.json")).times
-            found[name] = Origin(item.registered_model, lineage.version(item), str(times["finished_at"]))
+            made = evidence.read(lineage.file(run, "evidence.json"))
+            when = str(made.times["finished_at"])
+            found[name] = Origin(item.registered_model, lineage.version(item), when, made.facts, made.gaps)
     return found
 
 

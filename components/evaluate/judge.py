@@ -92,6 +92,19 @@ def fit(training: Sequence[Pair], checking: Sequence[Pair], *, seed: int) -> Jud
     return Judge(terms, weights, wilson(right, len(checking)), len(training))
 
 
+def doubt(judge: Judge | str | None) -> str:
+    """Why what a judge says decides nothing; empty where it does."""
+    if judge is None or isinstance(judge, str):
+        return judge or "there is no judge"
+    accuracy = judge.accuracy
+    interval = f"95 % interval {accuracy.low:.3f} to {accuracy.high:.3f}"
+    return (
+        ""
+        if judge.beats_chance
+        else f"the judge is right on {accuracy.value:.3f} of held-out comparisons ({interval}), which may be chance"
+    )
+
+
 def agreed(labels: Iterable[tuple[str, tuple[str, str], str]]) -> list[Pair]:
     """One pair for each two answers that were compared, however often: what most of their labels say; none where they tie.
 

@@ -247,11 +247,11 @@ def _tables(report: Mapping[str, Any]) -> str:
         parts.append(f"<details><summary>Quality by kind of prompt</summary>{table}</details>")
     for title, name in (
         ("Attacks that succeed", "by_attack"),
-        ("Quality by group", "by_group"),
         ("Right under each change", "by_change"),
     ):
         if report[name]:
             parts.append(f"<details><summary>{title}</summary>{_by_model(report[name])}</details>")
+    parts.append(_groups(report))
     equal = report.get("at_equal_length")
     if equal:
         parts.append(
@@ -259,6 +259,28 @@ def _tables(report: Mapping[str, Any]) -> str:
             f"{_signed(equal['win_rate_margin'])}.</p>"
         )
     return f"<section><h2>In detail</h2>{''.join(parts)}</section>" if any(parts) else ""
+
+
+def _groups(report: Mapping[str, Any]) -> str:
+    """Groups of people, as those who ask and as those whose labels taught the reward model."""
+    found = ""
+    if report["by_group"]:
+        words = {model: {group: row["words"] for group, row in rows.items()} for model, rows in report["by_group"].items()}
+        widest = "; ".join(f"in {name} {say(pair)}" for name, pair in report["widest_gap"][CANDIDATE].items())
+        found += (
+            f"<p>Widest under the candidate: {widest}. Intervals are of each group by itself.</p>"
+            f"{_by_model(report['by_group'])}<p>Words per answer:</p>{_by_model(words)}"
+        )
+    if report["reward_by_group"]:
+        rows = [
+            [say(group), say(f"{row['accuracy']:.2f} ({row['low']:.2f} to {row['high']:.2f})")]
+            for group, row in report["reward_by_group"].items()
+        ]
+        found += (
+            "<p>How often the reward model agrees with held-out labels of each group of annotators large enough to be shown, "
+            f"measured when it was trained:</p>{_table(['Group', 'Agreement, 95 % interval'], rows)}"
+        )
+    return f"<details><summary>Groups of people</summary>{found}</details>" if found else ""
 
 
 def _differences(report: Mapping[str, Any]) -> str:
@@ -353,8 +375,8 @@ def _dated(report: Mapping[str, Any]) -> str:
     if not report["date"]:
         return "not recorded"
     return (
-        f"{_day(report['date'])}, when the newest of the models was done, by its evidence record. The time of the measurement is "
-        "in the record of evaluate, so that this file has the same bytes whenever it is made from the same models"
+        f"{_day(report['date'])}, when the newest of the models was done, by its evidence record. The time of the measurement "
+        "is in the record of evaluate, so that this file has the same bytes whenever it is made from the same models"
     )
 
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from components.evaluate import gates, statistics, trend
+from components.evaluate import gaps, gates, statistics, trend
+from components.evaluate.judge import doubt
 from components.evaluate.panel import BASE
 from components.evaluate.statistics import Interval
 
@@ -109,6 +110,8 @@ def _alone(metric: Metric, found: Found, results: Results) -> Interval | None:
     if metric.form == "perplexity":
         assert found.weights is not None, "a perplexity needs the tokens of each text"
         return statistics.perplexity(values[known], found.weights[known], **results.how)
+    if metric.form == "gap":
+        return gaps.widest(values, span=metric.span, **results.how)
     if metric.form == "share":
         return statistics.wilson(float(values[known].sum()), int(known.sum()))
     return statistics.mean(values[known], span=metric.span, **results.how)
@@ -140,6 +143,8 @@ def _compared(metric: Metric, first: Numbers, second: Numbers, weights: Numbers,
     """The interval of a difference in the metric's form; None for a ratio over nothing."""
     if metric.form == "wins":
         return statistics.mean(wins(first, second), span=1.0, **results.how)
+    if metric.form == "gap":
+        return gaps.difference(first, second, span=metric.span, **results.how)
     if metric.form == "perplexity":
         return statistics.perplexity_ratio(first, second, weights, **results.how)
     if metric.form == "ratio":
@@ -159,7 +164,7 @@ def _paired(metric: Metric, outcome: Outcome, other: str) -> tuple[Numbers, Numb
     first, second = mine.scores[metric.name], theirs.scores[metric.name]
     known = ~np.isnan(first) & ~np.isnan(second)
     weights = mine.weights if mine.weights is not None else np.ones(len(first))
-    if metric.form == "wins":
+    if metric.form in {"wins", "gap"}:
         return first, second, weights
     if not known.any():
         return "nothing was measured"
@@ -227,33 +232,21 @@ def _margins(results: Results) -> dict[str, float]:
 def _measured(outcome: Outcome, metric: Metric, own: Interval | None, results: Results, *, other: str = "") -> gates.Measured:
     other = other or (SFT if metric.against == "sft" else results.reference)
     found = difference(metric, outcome, other, results)
-    if metric.name == "judged" and not isinstance(found, str) and not _trusted(results.judge):
-        found = _why_not_trusted(results.judge)
+    if metric.name == "judged" and not isinstance(found, str):
+        found = doubt(results.judge) or found
     p_worse = 1.0 if isinstance(found, str) else _p_worse(metric, outcome, other, results)
     return gates.Measured(outcome.suite, metric, TITLES[other], found, p_worse, own)
 
 
-def _trusted(judge: Judge | str | None) -> bool:
-    return judge is not None and not isinstance(judge, str) and judge.beats_chance
-
-
-def _why_not_trusted(judge: Judge | str | None) -> str:
-    if judge is None or isinstance(judge, str):
-        return judge or "there is no judge"
-    accuracy = judge.accuracy
-    return (
-        f"the judge is right on {accuracy.value:.3f} of held-out comparisons (95 % interval {accuracy.low:.3f} to "
-        f"{accuracy.high:.3f}), which may be chance"
-    )
-
-
 def _p_worse(metric: Metric, outcome: Outcome, other: str, results: Results) -> float:
-    """One-sided: exact McNemar where every value is 0 or 1, else the paired bootstrap."""
+    """One-sided: exact McNemar where every value is 0 or 1, exchanges for gaps, else the paired bootstrap."""
     pair = _paired(metric, outcome, other)
     assert not isinstance(pair, str), "there is a difference, so there is a pair"
     first, second, _ = pair
     if metric.form == "wins":
         return statistics.bootstrap_p(wins(first, second), **results.how)
+    if metric.form == "gap":
+        return gaps.p_wider(first, second, **results.how)
     if metric.better == "lower":
         first, second = -first, -second
     if metric.form == "share" and np.isin(np.abs(np.concatenate([first, second])), (0.0, 1.0)).all():
@@ -272,14 +265,17 @@ def worst(gate: gates.Gate, results: Results) -> list[dict[str, Any]]:
     mine, theirs = outcome.found[CANDIDATE], outcome.found[other]
     if name not in mine.scores:
         return []
-    loss = _loss(metric, mine.scores[name], theirs.scores[name], alone=gate.bound != "margin")
+    first, second = mine.scores[name], theirs.scores[name]
+    if metric.form == "gap":
+        first, second = gaps.of_the_widest(first, second)
+    loss = _loss(metric, first, second, alone=gate.bound != "margin")
     places = [int(place) for place in np.argsort(-np.nan_to_num(loss, nan=-math.inf), kind="stable")]
     return [
         {
             "id": mine.items[place].id,
             "messages": list(mine.items[place].messages),
-            "candidate": {"answer": mine.answers[place][0], "value": _plain(mine.scores[name][place])},
-            "reference": {"answer": theirs.answers[place][0], "value": _plain(theirs.scores[name][place])},
+            "candidate": {"answer": mine.answers[place][0], "value": _plain(first[place])},
+            "reference": {"answer": theirs.answers[place][0], "value": _plain(second[place])},
         }
         for place in places[:WORST]
         if loss[place] > 0
@@ -356,6 +352,7 @@ def as_json(results: Results, made: Sequence[gates.Gate]) -> dict[str, Any]:
         "at_equal_length": at_equal_length(results),
         "by_attack": _extra(results, "red_team", "by_attack"),
         "by_group": _extra(results, "group_fairness", "by_group"),
+        "widest_gap": _extra(results, "group_fairness", "widest_gap"),
         "by_change": _extra(results, "robustness", "by_change"),
         "judge": judge_facts(results.judge),
     }

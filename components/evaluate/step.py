@@ -191,7 +191,11 @@ def _about(context: Context[Settings], flop: Mapping[str, float], seconds: float
     settings = context.config
     return {
         "date": max((each.finished_at for each in context.origins.values()), default=None),
-        "versions": {name: asdict(each) for name, each in sorted(context.origins.items())},
+        "versions": {
+            name: {"model": each.model, "version": each.version, "finished_at": each.finished_at}
+            for name, each in sorted(context.origins.items())
+        },
+        "reward_by_group": _reward_by_group(context),
         "seed": context.seed,
         "digests": dict(sorted(context.input_digests.items())),
         "champion": context.facts.get("champion"),
@@ -290,7 +294,22 @@ def _record_gaps(context: Context[Settings], whole: dict[str, Any], results: Res
 
 def _sentence(groups: dict[str, Any]) -> str:
     """Quality by group in words: documents cite it as one fact."""
-    return "; ".join(f"{name} {row['value']:.3f} (n = {row['n']})" for name, row in groups.items())
+    return "; ".join(
+        f"{name} {row['value']:.3f} (95 % interval {row['low']:.3f} to {row['high']:.3f}, n = {row['n']})"
+        for name, row in groups.items()
+    )
+
+
+def _reward_by_group(context: Context[Settings]) -> dict[str, Any]:
+    """How often the reward model agrees with each group of annotators, as `reward` measured it; a gap says why it did not."""
+    made = context.origins.get("reward_adapter")
+    found: dict[str, Any] = made.facts.get("accuracy_by_group", {}) if made else {}
+    if found:
+        context.fact("reward_accuracy_by_group", found)
+    else:
+        reason = made.gaps.get("accuracy_by_group", "") if made else ""
+        context.gap("reward_accuracy_by_group", reason or "the record of the step that trained the reward model has none")
+    return found
 
 
 def _record_judge(context: Context[Settings], referee: Judge | str | None) -> None:

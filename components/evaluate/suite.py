@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 MOST_NATS = 100.0
 """Per token. A model that knows nothing has the logarithm of its vocabulary, about 12 at most."""
-Form = Literal["share", "mean", "ratio", "perplexity", "wins"]
+Form = Literal["share", "mean", "ratio", "perplexity", "wins", "gap"]
 Scores = dict[str, float]
 """Metric → its value for one answer; a metric that says nothing of an item is left out."""
 
@@ -47,7 +47,7 @@ class Metric:
     times as much it may be; where more is better, how many times as little."""
     form: Form = "share"
     """`share` counts how often, from 0 to 1; `mean` averages; `ratio` is Σ over Σ; `perplexity` is exp(Σ nats / Σ tokens);
-    `wins` is the share of pairs of answers won, minus one half."""
+    `wins` is the share of pairs of answers won, minus one half; `gap` is the widest of several gaps, see `gaps.py`."""
     unit: str = "fraction"
     span: float = 1.0
     """How far two values can lie apart."""
@@ -83,7 +83,7 @@ class Found:
     answers: Sequence[Sequence[str]]
     """(N) what the model said, or what it found likeliest."""
     scores: dict[str, Numbers]
-    """Metric → (N); NaN where it says nothing of an item. (N, D) for `wins`."""
+    """Metric → (N); NaN where it says nothing of an item. (N, D) for `wins`, (N, P) for `gap`."""
     weights: Numbers | None = None
     """(N) tokens of each text, for `perplexity`."""
     are_replies: bool = False

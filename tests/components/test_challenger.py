@@ -48,6 +48,7 @@ def evaluated(lineage: Lineage, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cal
     def write(context: Any, artifact: str) -> None:
         (context.output(artifact) / "text.txt").write_text(given.get(artifact, "numbers"))
         if artifact == "policy_adapter":
+            context.gap("speed", "no clock")
             context.tag(artifact, base_digest=context.input_digests["base_model"])
 
     def judge(context: Any) -> None:
@@ -107,7 +108,13 @@ def test_a_step_that_challenges_is_told_the_version_of_its_models_and_when_they_
     evaluated("run-1", "a", "one")
     ppo, made = (evidence.read(lineage.file(lineage.step_run("run-1", name), "evidence.json")) for name in ("ppo", "evaluate"))
 
-    told = {"model": "policy", "version": "1", "finished_at": ppo.times["finished_at"]}
+    told = {
+        "model": "policy",
+        "version": "1",
+        "finished_at": ppo.times["finished_at"],
+        "facts": {},
+        "gaps": {"speed": "no clock"},
+    }
     assert made.facts["origins"] == {"policy_adapter": told}, "the toy's base model is not registered"
 
 

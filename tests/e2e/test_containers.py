@@ -28,8 +28,8 @@ ROOT = Path(__file__).resolve().parents[2]
 USER = 10001
 IMAGES = ("pipeline-data", "pipeline-train", "pipeline-serve", "airflow")
 COMPARED = ("validate", "base", "sft", "reward", "ppo")
-"""Steps whose bytes are compared. `document` reads evidence, which names runs and times, and the report of `evaluate` is dated by
-the evidence of the models."""
+"""Steps whose bytes are compared. `document` reads evidence, which names runs and times, and the report of `evaluate` is dated
+by the evidence of the models."""
 
 pytestmark = [
     pytest.mark.docker,

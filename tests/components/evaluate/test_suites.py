@@ -348,17 +348,29 @@ def test_every_answer_that_gives_in_is_a_finding_and_rates_have_intervals() -> N
     assert set(found.extra["by_attack"]["plain"]) == {"rate", "low", "high", "n"}
 
 
-def test_a_gap_between_groups_is_that_of_the_attribute_where_it_is_widest() -> None:
-    """Three questions; poor people are served worse by 0.5 on average, old people by 0.25."""
-    groups = [
-        {"group": "old", "attribute": "age"},
-        {"group": "young", "attribute": "age"},
-        {"group": "rich", "attribute": "wealth"},
-        {"group": "poor", "attribute": "wealth"},
-    ]
-    table = np.array([[0.25, 0.5, 0.5, 0.0], [0.25, 0.5, 0.75, 0.25], [0.5, 0.75, 0.25, -0.25]])
+def test_every_group_has_an_interval_and_every_pair_of_an_attribute_a_gap() -> None:
+    """Poor people get no answer; everybody else gets the right one, rich people in more words."""
+    world = _world("fact")
+    told = {
+        item.messages[-1]["content"].replace(" the ", " "): item.facts["says"].format(v=item.facts["answer"])
+        for item in world.every()
+    }
 
-    assert group_fairness._worst_group(table, groups).tolist() == [0.5, 0.5, 0.5]
+    def say(dialogue: Any) -> str:
+        text = dialogue[-1]["content"].replace(" the ", " ")
+        [right] = [says for question, says in told.items() if text.endswith(question)]
+        return "" if text.startswith("I am poor") else f"{right}.{' So it is.' if text.startswith('I am rich') else ''}"
+
+    world.drawn["fact"] = world.every()
+    found = group_fairness.SUITE.run(world, Speaker(say))
+
+    groups = found.extra["by_group"]
+    assert groups["wealth: poor"]["value"] < groups["wealth: rich"]["value"] <= groups["age: old"]["value"] <= 1.0
+    assert all(row["low"] < row["value"] < row["high"] for row in groups.values())
+    assert groups["wealth: rich"]["words"] == groups["age: old"]["words"] + 3
+    assert found.scores["group_gap"].shape == (len(found.items), 3), "old and young, rich and poor, two ways of speaking"
+    assert found.extra["widest_gap"] == {"quality": "wealth: rich over poor", "words": "wealth: rich over poor"}
+    assert not np.abs(found.scores["group_gap"][:, 0]).any()
 
 
 @pytest.mark.parametrize("name", sorted(NAMES - {"task_quality", "capability_tax"}))

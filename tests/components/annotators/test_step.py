@@ -438,6 +438,12 @@ def test_how_responses_were_drawn_is_counted(tmp_path):
     assert "responses_by_decoding" not in context.gaps
 
 
+def test_rows_from_before_decodings_could_be_said_keep_their_bytes():
+    """Data are pinned by digest."""
+    assert "response_decodings" not in _label(1).model_dump_json()
+    assert "response_decodings" in _label(1).model_copy(update={"response_decodings": ("a", "b")}).model_dump_json()
+
+
 def test_agreement_and_weight_of_the_pool_are_not_one_persons(tmp_path):
     """Thirty pairs with two labels each, of four people."""
     labels = [_label(2 * row, "busy").model_copy(update={"responses": ("a", f"b {row}")}) for row in range(30)]

@@ -27,9 +27,11 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[2]
 USER = 10001
 IMAGES = ("pipeline-data", "pipeline-train", "pipeline-serve", "airflow")
-COMPARED = ("validate", "base", "sft", "reward", "ppo")
-"""Steps whose bytes are compared. `document` reads evidence, which names runs and times, and the report of `evaluate` is dated
-by the evidence of the models."""
+COMPARED = ("validate", "annotators", "base", "sft", "reward", "ppo")
+"""Steps whose bytes are compared. Not those of `start`, which says where the data are, of `evaluate`, whose report is dated by
+the evidence of its models, and of `document`, which reads evidence, and that names runs and times."""
+DATED = ("evaluate",)
+"""Of these the keys alone are compared."""
 
 pytestmark = [
     pytest.mark.docker,
@@ -135,13 +137,8 @@ def test_containers_make_what_processes_make(
         run = _run(project, variables | {"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": airflow}, release=True)
         os.environ.pop("MLFLOW_TRACKING_URI", None)
         in_containers = Lineage(mlflow)
-        for step in COMPARED:
-            here, there = with_processes.step_run(local_run, step), in_containers.step_run(run, step)
-            assert here.data.tags["plumbline.step_key"] == there.data.tags["plumbline.step_key"], step
-            mine, theirs = with_processes.outputs(here), in_containers.outputs(there)
-            assert {name: item.digest for name, item in mine.items()} == {name: item.digest for name, item in theirs.items()}, (
-                step
-            )
+        here, there = (_made(lineage, made) for lineage, made in ((with_processes, local_run), (in_containers, run)))
+        assert there == here
         for step, image in (("validate", "pipeline-data"), ("ppo", "pipeline-train"), ("deploy", "pipeline-train")):
             digest = json.loads(engine.docker("image", "inspect", images[image]).stdout)[0]["Id"]
             ran = in_containers.step_run(run, step)
@@ -149,6 +146,17 @@ def test_containers_make_what_processes_make(
             assert json.loads(in_containers.file(ran, "evidence.json").read_text())["environment"]["image_digest"] == digest
     assert (project.folder / "releases" / "policy-v1" / "release.json").is_file()
     assert engine.docker("ps", "-aq", "--filter", "label=plumbline.step").stdout == ""
+
+
+def _made(lineage: Any, run: str) -> dict[str, str]:
+    """`STEP` → its key, and `STEP/ARTIFACT` → its digest, of all that is compared."""
+    found = {}
+    for step in (*COMPARED, *DATED):
+        ran = lineage.step_run(run, step)
+        found[step] = ran.data.tags["plumbline.step_key"]
+        if step in COMPARED:
+            found |= {f"{step}/{name}": item.digest for name, item in lineage.outputs(ran).items()}
+    return found
 
 
 def _containers(engine: Any, images: dict[str, str], project: Project, mlflow: str) -> dict[str, str]:

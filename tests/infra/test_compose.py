@@ -101,6 +101,22 @@ def test_variables_of_ours_are_documented() -> None:
     assert {name for name in used if f"`{name}`" not in listed} == set()
 
 
+def test_the_api_server_is_given_a_copy_of_the_logins_that_it_may_open_for_writing(
+    prepared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A secret is mounted read-only, and Airflow's simple login opens its file to append, whatever is in it."""
+    monkeypatch.syspath_prepend(str(prepared / "compose"))
+    import api_server
+
+    secret, copy = prepared / "compose" / "secrets" / "airflow_users", prepared / "copy"
+    for _ in range(2):
+        given = api_server.environment(secret, copy)
+
+    assert SERVICES["airflow-api"]["entrypoint"] == ["python", "/app/infra/compose/api_server.py", "/run/secrets/airflow_users"]
+    assert given["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE"] == str(copy)
+    assert (copy.read_bytes(), copy.stat().st_mode & 0o777) == (secret.read_bytes(), 0o600)
+
+
 @pytest.mark.slow
 def test_mlflow_lets_nobody_in_without_a_login(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The server of compose.yaml, by its own start script, on SQLite in the place of PostgreSQL."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import airflow
 import kubernetes_validate
 import pytest
 import yaml
@@ -98,6 +99,88 @@ def test_airflow_may_make_pods_and_never_read_secrets() -> None:
 
     assert {resource for rule in role["rules"] for resource in rule["resources"]} == {"pods", "pods/log", "events"}
     assert [d for d in BASE if d["kind"].startswith("ClusterRole")] == []
+
+
+CHART: dict[str, type] = {
+    "airflowHome": str,
+    "airflowVersion": str,
+    "apiSecretKeySecretName": str,
+    "apiServer.args": list,
+    "apiServer.command": list,
+    "apiServer.extraVolumeMounts": list,
+    "apiServer.extraVolumes": list,
+    "config": dict,
+    "createUserJob.enabled": bool,
+    "dags.gitSync.enabled": bool,
+    "dags.persistence.enabled": bool,
+    "data.metadataSecretName": str,
+    "env": list,
+    "executor": str,
+    "fernetKeySecretName": str,
+    "images.airflow.digest": str,
+    "images.airflow.repository": str,
+    "jwtSecretName": str,
+    "migrateDatabaseJob.args": list,
+    "migrateDatabaseJob.command": list,
+    "postgresql.enabled": bool,
+    "redis.enabled": bool,
+    "uid": int,
+    "volumeMounts": list,
+    "volumes": list,
+}
+"""What we set of the official chart's values, and what it takes there: read in its values.schema.json and its tests
+(github.com/apache/airflow, chart/). The chart refuses a key that it does not know."""
+VALUES = _documents(ROOT / "airflow" / "values.yaml")[0]
+
+
+def _leaves(values: dict[str, Any], above: str = "") -> dict[str, Any]:
+    found = {}
+    for name, value in values.items():
+        place = f"{above}{name}"
+        found |= _leaves(value, f"{place}.") if isinstance(value, dict) and place not in CHART else {place: value}
+    return found
+
+
+def test_the_values_are_such_as_the_chart_takes() -> None:
+    found = _leaves(VALUES)
+
+    assert sorted(found) == sorted(CHART)
+    assert {name: type(value) for name, value in found.items()} == CHART
+
+
+def test_the_chart_runs_airflow_as_the_image_is_made() -> None:
+    """Its defaults are another user, another home, and a login manager that is not in the image."""
+    recipe = (ROOT.parent / "images" / "Dockerfile").read_text(encoding="utf-8")
+    lock = (ROOT.parents[1] / "constraints.txt").read_text(encoding="utf-8")
+
+    assert f"USER {VALUES['uid']}:" in recipe
+    assert f" {VALUES['airflowHome']} " in recipe
+    assert f"\napache-airflow=={VALUES['airflowVersion']}\n" in lock
+    module, _, name = VALUES["config"]["core"]["auth_manager"].rpartition(".")
+    (manager,) = Path(airflow.__path__[0]).parent.glob(f"{module.replace('.', '/')}.py")
+    assert f"class {name}(" in manager.read_text(encoding="utf-8")
+    assert VALUES["createUserJob"] == {"enabled": False}
+
+
+def test_logins_of_the_chart_are_those_of_compose() -> None:
+    compose = yaml.safe_load((ROOT.parent / "compose.yaml").read_text(encoding="utf-8"))
+    users = compose["services"]["airflow-api"]["environment"]["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS"]
+    (mount,) = VALUES["apiServer"]["extraVolumeMounts"]
+
+    assert VALUES["config"]["core"]["simple_auth_manager_users"] in users
+    assert VALUES["apiServer"]["args"][1] == f"{mount['mountPath']}/passwords.json"
+    assert Path(VALUES["apiServer"]["args"][0].removeprefix("/app/infra/")) == Path("compose/api_server.py")
+
+
+def test_who_runs_tasks_and_who_waits_for_pods_may_make_them() -> None:
+    """With LocalExecutor tasks run in the scheduler; the release is called `airflow`."""
+    (binding,) = [d for d in BASE if d["kind"] == "RoleBinding"]
+
+    assert VALUES["executor"] == "LocalExecutor"
+    assert sorted(f"{who['namespace']}/{who['name']}" for who in binding["subjects"]) == [
+        "airflow/airflow-scheduler",
+        "airflow/airflow-triggerer",
+    ]
 
 
 def test_no_secret_stands_in_a_manifest() -> None:

@@ -11,7 +11,7 @@ from transformers import PrinterCallback, TrainerCallback
 from transformers.trainer_utils import get_last_checkpoint
 from trl import SFTConfig, SFTTrainer
 
-from components import models, records
+from components import models, packing, records
 from components import trainer as trainer_settings
 from components.errors import DataRefused
 from components.share import Share
@@ -118,6 +118,7 @@ def make_trainer(context: Context[Settings], policy: Any, tokenizer: PreTrainedT
         learning_rate=settings.learning_rate,
         seed=context.seed,
     )
+    packed = {"data_collator": in_one_row} if packing.possible(policy) else {}
     how = SFTConfig(**shared, lr_scheduler_type="cosine", dataset_kwargs={"skip_prepare_dataset": True})
     trainer = _Trainer(
         model=policy,
@@ -125,10 +126,26 @@ def make_trainer(context: Context[Settings], policy: Any, tokenizer: PreTrainedT
         train_dataset=Dataset.from_list(rows),
         processing_class=tokenizer,
         callbacks=[_Telling(context)],
+        **packed,
     )
     trainer.remove_callback(PrinterCallback)
     trainer.share(Share.at(context))
     return trainer
+
+
+def in_one_row(rows: list[Row]) -> dict[str, Any]:
+    """A batch without padding: (1, N) tokens of all rows, and where each lies, for `components/packing.py`.
+
+    TRL's own way needs a kernel that only GPUs have. No row is predicted from the end of another.
+    """
+    lengths = torch.tensor([len(row["input_ids"]) for row in rows])
+    is_token = torch.arange(int(lengths.max())) < lengths[:, None]
+    return {
+        "input_ids": torch.tensor([[token for row in rows for token in row["input_ids"]]]),
+        "labels": torch.tensor([[label for row in rows for label in (IGNORED, *row["labels"][1:])]]),
+        "position_ids": torch.cat([torch.arange(int(length)) for length in lengths])[None],
+        **packing.arguments(is_token),
+    }
 
 
 @torch.no_grad()

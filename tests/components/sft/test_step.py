@@ -132,6 +132,25 @@ def test_only_what_the_assistant_says_is_learned(inputs: dict[str, Path]) -> Non
     assert [label for label in row["labels"] if label != step.IGNORED] == learned
 
 
+def test_a_batch_in_one_row_has_the_loss_and_gradient_of_a_padded_one(inputs: dict[str, Path]) -> None:
+    """No row is predicted from the end of another, not even where its first token is to be learned."""
+    rows = [{"input_ids": [9, 8, 7, 6], "labels": [9, 8, -100, 6]}, {"input_ids": [5, 4, 3], "labels": [5, -100, 3]}]
+    ids, labels = torch.tensor([[9, 8, 7, 6], [5, 4, 3, 0]]), torch.tensor([[9, 8, -100, 6], [5, -100, 3, -100]])
+    is_token = torch.tensor([[1, 1, 1, 1], [1, 1, 1, 0]])
+    found = []
+    for batch in ({"input_ids": ids, "labels": labels, "attention_mask": is_token}, step.in_one_row(rows)):
+        torch.manual_seed(3)
+        policy = models.new_adapter(models.load_base(inputs["base_model"]), name=step.ADAPTER, rank=4, alpha=8.0)
+        models.quicken(policy)
+        loss = policy(**batch).loss
+        loss.backward()
+        found.append([loss.detach(), *(value.grad for value in policy.parameters() if value.grad is not None)])
+
+    assert len(found[0]) == 15
+    for padded, packed in zip(*found, strict=True):
+        torch.testing.assert_close(packed, padded, atol=1e-6, rtol=1e-4)
+
+
 def test_a_demonstration_that_does_not_fit_is_left_out_and_counted(inputs: dict[str, Path], tmp_path: Path) -> None:
     rows = [*(_demonstration(number) for number in range(24)), _demonstration(25, answer="It is long. " * 40)]
     records.write(inputs["demonstrations"] / "demonstrations.jsonl", rows)
@@ -186,7 +205,7 @@ def test_two_processes_take_the_steps_of_one(
     def counted(rows: Any, *, share: Any, **more: Any) -> Any:
         batch = collated(rows, share=share, **more)
         with (tmp_path / f"rows-{share.rank}").open("a") as file:
-            file.write(f"{len(batch['input_ids'])}")
+            file.write(f"{int((batch['position_ids'] == 0).sum())}")
         return batch
 
     monkeypatch.setattr(trainer, "_collated", counted)

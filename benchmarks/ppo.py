@@ -13,17 +13,21 @@ fastest of three rounds counts for each, since other work on the machine disturb
 TRL in float32: its bfloat16 was no faster on a CPU. Memory is that of all systems' allocator as `components/quiet.py` sets it.
 TRL 1.12.0 is installed once, beside its own dependencies, below ~/.cache/plumbline/peers.
 
-`python -m benchmarks.ppo --sizes 3m` measures one size; `--ours FOLDER` and `--peer FOLDER` measure one system in this process.
+`python -m benchmarks.ppo --sizes 3m` measures one size; `--ours FOLDER` measures ours in this process. `--growth` measures ours
+at 3 M with answers that never end by themselves and ends with {"batch_exponent", "length_exponent", "mb_per_adapter"}: of the
+seconds of an update over answers (16 to 128) and over tokens of a sequence (48 to 128), and what eight more adapters cost.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import statistics
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -55,9 +59,14 @@ def main() -> None:
     options.add_argument("--precision", default="fastest")
     options.add_argument("--updates", type=int, default=3)
     options.add_argument("--rounds", type=int, default=3)
+    options.add_argument("--growth", action="store_true")
+    options.add_argument("--shape", type=json.loads, default={}, help="JSON: samples, answer_tokens, adapters, ends")
     given = options.parse_args()
     if given.ours:
-        print(json.dumps(_ours(given.ours, given.precision, given.updates)))
+        print(json.dumps(_ours(given.ours, given.precision, given.updates, Shape(**given.shape))))
+        return
+    if given.growth:
+        print(json.dumps(_growth(given.updates)))
         return
     peer = peers.environment(PEER)
     found = {}
@@ -96,6 +105,37 @@ def _compare(size: str, folder: Path, peer: Path, given: argparse.Namespace) -> 
             print(f"{size} {name}: {rounded}", file=sys.stderr, flush=True)
             results[name] = max(results.get(name, found), found, key=lambda each: each["samples_per_second"])
     return results
+
+
+BATCHES, LENGTHS, MORE_ADAPTERS = (16, 32, 64, 128), (16, 32, 64, 96), 8
+
+
+def _growth(updates: int) -> dict[str, float]:
+    """How the seconds of an update grow, as exponents, and what an adapter more costs, in megabytes."""
+    with tempfile.TemporaryDirectory() as folder:
+        peers.last_line([sys.executable, "-c", f"from benchmarks.ppo import write; write('3m', {folder!r})"])
+
+        def seen(**shape: int) -> dict[str, float]:
+            command = [sys.executable, "-m", "benchmarks.ppo", "--ours", folder, "--updates", str(updates)]
+            result = peers.last_line([*command, "--shape", json.dumps({"ends": False} | shape)])
+            seconds = sum(result[phase] for phase in PHASES)
+            print(f"{shape}: {seconds:.2f} s, {result['peak_bytes'] / 1e6:.0f} MB", file=sys.stderr, flush=True)
+            return result | {"seconds": seconds}
+
+        batches = {samples: seen(samples=samples)["seconds"] for samples in BATCHES}
+        lengths = {PROMPT_TOKENS + tokens: seen(answer_tokens=tokens)["seconds"] for tokens in LENGTHS}
+        more = seen(adapters=MORE_ADAPTERS)["peak_bytes"] - seen(adapters=0)["peak_bytes"]
+    return {
+        "batch_exponent": round(_exponent(batches), 3),
+        "length_exponent": round(_exponent(lengths), 3),
+        "mb_per_adapter": round(more / MORE_ADAPTERS / 1e6, 2),
+    }
+
+
+def _exponent(seconds: dict[int, float]) -> float:
+    """The slope of a line through the logarithms."""
+    sizes, took = ([math.log(value) for value in values] for values in (seconds.keys(), seconds.values()))
+    return statistics.linear_regression(sizes, took).slope
 
 
 def _summary(found: dict[str, dict[str, dict[str, float]]]) -> dict[str, Any]:
@@ -165,7 +205,19 @@ def _let_answers_end(model: Any) -> None:
         head[END, 0] = wanted / constant
 
 
-def _ours(folder: Path, precision: str, updates: int) -> dict[str, float]:
+@dataclass(frozen=True)
+class Shape:
+    """Of an update that is measured."""
+
+    samples: int = SAMPLES
+    answer_tokens: int = ANSWER_TOKENS
+    adapters: int = 0
+    """Loaded, and not used."""
+    ends: bool = True
+    """Whether answers may end by themselves."""
+
+
+def _ours(folder: Path, precision: str, updates: int, shape: Shape) -> dict[str, float]:
     """Our seconds by phase in an update, samples a second, and peak memory above what the imports take."""
     import torch
 
@@ -179,8 +231,8 @@ def _ours(folder: Path, precision: str, updates: int) -> dict[str, float]:
 
     clock = Clock()
     settings = Settings(
-        rollouts=SAMPLES,
-        max_new_tokens=ANSWER_TOKENS,
+        rollouts=shape.samples,
+        max_new_tokens=shape.answer_tokens,
         epochs=EPOCHS,
         minibatch=MINIBATCH,
         learning_rate=1e-6,
@@ -189,17 +241,19 @@ def _ours(folder: Path, precision: str, updates: int) -> dict[str, float]:
     inputs = {name: folder / name for name in ("base_model", "sft_adapter", "reward_adapter", "judge_adapter")}
     models.seed_everything(0)
     actors = acting.load(inputs, base_digest="", settings=settings)
+    for extra in range(shape.adapters):
+        models.load_adapter(actors.model, inputs["sft_adapter"], name=f"extra_{extra}")
+    end = END if shape.ends else -1
     optimizer = update.optimizer_of(actors, settings)
     prompts = json.loads((folder / "prompts.json").read_text())
     generator = torch.Generator().manual_seed(0)
     found, tokens, read = [], [], 0
     for at in range(updates + 1):
         clock.begin()
-        uniforms = torch.rand((SAMPLES, ANSWER_TOKENS), dtype=torch.float64, generator=generator)
+        uniforms = torch.rand((shape.samples, shape.answer_tokens), dtype=torch.float64, generator=generator)
+        batch = [prompts[(at * shape.samples + row) % len(prompts)] for row in range(shape.samples)]
         with actors.acting(acting.POLICY) as model:
-            answers = rollout.sample(
-                model, prompts[at * SAMPLES : (at + 1) * SAMPLES], uniforms=uniforms, temperature=1.0, eos=END, pad=PAD
-            )
+            answers = rollout.sample(model, batch, uniforms=uniforms, temperature=1.0, eos=end, pad=PAD)
         clock.end("generation")
         experience = update.appraise(actors, answers, settings, kl_coef=0.05)
         clock.end("scoring")
@@ -209,7 +263,7 @@ def _ours(folder: Path, precision: str, updates: int) -> dict[str, float]:
             found.append(dict(clock.spent))
             tokens.append(int(answers.is_response.sum()))
             read += int(answers.is_response.sum()) + int(answers.is_prompt.sum())
-    result = clock.result(found, SAMPLES, tokens)
+    result = clock.result(found, shape.samples, tokens)
     work = EPOCHS / updates * sum(models.pass_flop(actors.model, acting.POLICY, tokens=read, answer_tokens=sum(tokens)))
     kind = next(actors.model.get_base_model().parameters()).dtype
     return result | {"mfu": work / result["optimisation"] / clock.matmul_rate(kind)}

@@ -65,8 +65,7 @@ def answer_output(model: Any, prompts: Tensor, is_prompt: Tensor, answers: Tenso
     with states_seen(model) as seen:
         logits = _logits_at(model, prompts, is_prompt, answers, is_answer, wanted=wanted)
     flat = seen[0].flatten(0, -2)
-    if len(flat) != len(logits):  # the padded batch, whole
-        flat = flat[wanted.flatten()]
+    flat = flat[: len(logits)] if packing.possible(model) else flat[wanted.flatten()]
     states = flat.new_zeros((*wanted.shape, flat.shape[-1])).index_put((wanted,), flat)
     before = torch.cat([is_answer, torch.zeros_like(is_answer[:, :1])], dim=1)
     return logits[before[wanted]], states
@@ -96,17 +95,18 @@ def _logits_at(model: Any, prompts: Tensor, is_prompt: Tensor, answers: Tensor, 
             logits_to_keep=wanted.shape[1],
         )
         return output.logits[wanted]
-    is_token = packing.filled(is_prompt, is_answer, block=packing.block_of(model))
+    block = packing.block_of(model)
+    is_token = packing.filled(is_prompt, is_answer, block=block)
     skipped = torch.zeros_like(is_prompt[:, 1:])
-    columns = torch.cat([skipped, wanted], dim=1)
+    kept = torch.cat([skipped, wanted], dim=1)[is_token].nonzero().squeeze(-1)
     output = model(
         input_ids=tokens[is_token][None],
         position_ids=position_ids(is_token)[is_token][None],
         use_cache=False,
-        logits_to_keep=columns[is_token].nonzero().squeeze(-1),
+        logits_to_keep=torch.nn.functional.pad(kept, (0, -len(kept) % block)),
         **packing.arguments(is_token),
     )
-    return output.logits[0]
+    return output.logits[0, : len(kept)]
 
 
 def at_least_float32(logits: Tensor) -> Tensor:

@@ -11,6 +11,9 @@ length. Each is compared with the SFT policy by the suite that is meant for its 
 p-value times their number (Bonferroni, stricter than Holm) is below the level.
 `false_alarms`: share of ten in which all suites together do not let pass the SFT policy itself with its adapter's weights
 changed by a thousandth of their size, as rounding would.
+Beside it, on standard error, what stops the SFT policy trained again by the same recipe with ten other seeds: how often a gate
+calls it regressed, and which gates can't decide. Two trainings are two policies, and nobody knows that they are equally good,
+so this is no part of that share.
 The other three are of `benchmarks/suites_speed.py`.
 
 `python -m benchmarks.gates --folder DIR` finds a trained base and sft there (as `benchmarks.alignment --folder` leaves them in
@@ -26,6 +29,7 @@ import json
 import random
 import sys
 import tempfile
+from collections import Counter
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -76,9 +80,9 @@ HACKED = "reward-hacked with KL 0"
 UNRESTRAINED = {"kl_coef": 0.0, "updates": 60, "selection": "last", "on_alarm": "warn"}
 
 
-UNCHANGED = "unchanged"
+UNCHANGED, RETRAINED = "unchanged", "retrained"
 TRAINED = ("annotators", "base", "sft")
-POLICIES = (*FAULTS, HACKED, UNCHANGED)
+POLICIES = (*FAULTS, HACKED, UNCHANGED, RETRAINED)
 
 
 def main() -> None:
@@ -115,8 +119,9 @@ def _once(path: Path, work: Callable[[], dict[str, Any]]) -> None:
 
 def _trial(artifacts: dict[str, Path], folder: Path, policy: str, seed: int) -> dict[str, Any]:
     """One policy with one seed: whether the suite meant for it calls it worse, or whether any gate stops the unchanged one."""
-    if policy == UNCHANGED:
-        report = _report(artifacts, _unchanged(artifacts, folder / "worse", seed), folder, seed)
+    if policy in {UNCHANGED, RETRAINED}:
+        make = _unchanged if policy == UNCHANGED else _retrained
+        report = _report(artifacts, make(artifacts, folder / "worse", seed), folder, seed)
         stopped = [f"{gate['name']} {gate['verdict']}" for gate in report["gates"] if gate["verdict"] != "pass"]
     else:
         meant, adapter = _worse(artifacts, folder / "worse", policy)
@@ -139,9 +144,14 @@ def _figures(found: Path) -> dict[str, Any]:
     for policy in POLICIES:
         stopped = {each["seed"]: bool(each["stopped"]) for each in trials if each["policy"] == policy}
         say(f"{policy}: stopped in {sum(stopped.values())} of {len(stopped)}, seeds {sorted(stopped)}")
+    again = [each["stopped"] for each in trials if each["policy"] == RETRAINED]
+    worse = sum(any(gate.endswith("regressed") for gate in stopped) for stopped in again)
+    named = Counter(gate for each in again for gate in each)
+    listed = ", ".join(f"{gate} {count}" for gate, count in named.most_common())
+    say(f"{RETRAINED}: called regressed in {worse} of {len(again)}; {listed or 'no gate stops it'}")
     speeds = {name: value for each in kept if "policy" not in each for name, value in each.items()}
     return {
-        "caught": _share([each for each in trials if each["policy"] != UNCHANGED]),
+        "caught": _share([each for each in trials if each["policy"] not in {UNCHANGED, RETRAINED}]),
         "false_alarms": _share([each for each in trials if each["policy"] == UNCHANGED]),
         **{name: speeds.get(name) for name in suites_speed.SPEEDS.values()},
     }
@@ -234,6 +244,14 @@ def _unchanged(artifacts: dict[str, Path], folder: Path, seed: int) -> Path:
         changed = {name: tensor * (1 + 1e-3 * torch.randn_like(tensor)) for name, tensor in weights.items()}
         models.save_tensors(out / "adapter_model.safetensors", changed)
     return out
+
+
+def _retrained(artifacts: dict[str, Path], folder: Path, seed: int) -> Path:
+    """An SFT policy of the same recipe, base model and data, with another seed than the one that is evaluated against."""
+    again = dict(artifacts)
+    (folder / f"retrained-{seed}").mkdir(parents=True, exist_ok=True)
+    alignment.train_step("sft", folder / f"retrained-{seed}", again, seed + 1, {})
+    return again["sft_adapter"]
 
 
 def _report(artifacts: dict[str, Path], adapter: Path, folder: Path, seed: int, **settings: Any) -> dict[str, Any]:

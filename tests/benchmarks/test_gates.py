@@ -25,6 +25,8 @@ def test_outcomes_of_several_runs_add_up(tmp_path: Path, capsys: pytest.CaptureF
     _keep(tmp_path, "jailbroken", 0, "harmful_compliance regressed", "attack_success_rate regressed")
     for seed in range(4):
         _keep(tmp_path, gates.UNCHANGED, seed, *(["utility undecided"] if seed == 2 else []))
+    _keep(tmp_path, gates.RETRAINED, 0, "group_gap undecided", "utility regressed")
+    _keep(tmp_path, gates.RETRAINED, 1, "group_gap undecided")
     gates._once(tmp_path / "speed-suites.json", lambda: {"suites_s": 31.5})
 
     found = gates._figures(tmp_path)
@@ -36,7 +38,9 @@ def test_outcomes_of_several_runs_add_up(tmp_path: Path, capsys: pytest.CaptureF
         "speedup_vs_loop": None,
         "speedup_vs_inspect": None,
     }
-    assert "padded: stopped in 1 of 2, seeds [0, 1]" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "padded: stopped in 1 of 2, seeds [0, 1]" in said
+    assert "retrained: called regressed in 1 of 2; group_gap undecided 2, utility regressed 1" in said
 
 
 def test_nothing_measured_is_null_and_not_zero(tmp_path: Path) -> None:

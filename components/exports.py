@@ -28,7 +28,7 @@ def entry(pipeline_run: str, records: Mapping[str, Evidence], *, version: str) -
         "policy_version": version,
         "pipeline_run": pipeline_run,
         "released_at": deploy.times["finished_at"] if deploy else PENDING,
-        "released_by": approval.get("by", "") if deploy else PENDING,
+        "released_by": approval.get("by", ""),
         "pool": facts.get("snapshot", ""),
         "trained_on": learnt.get("snapshot", ""),
         "rules": {**facts.get("rules", {}), "code": audit.code.get("digest", "") if audit else ""},

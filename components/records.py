@@ -129,8 +129,8 @@ class Comparison(Record):
     response_models: tuple[Id, Id] | None = Field(None, strict=False)
     """Which model wrote each response, where known."""
     response_decodings: tuple[Id, Id] | None = Field(None, strict=False, exclude_if=lambda value: value is None)
-    """How each response was drawn, where known, e.g. `temperature 0.7, top_p 0.9`; not written otherwise, so that data from before
-    it could be said keep their bytes."""
+    """How each response was drawn, where known, e.g. `temperature 0.7, top_p 0.9`; else it is not written, so that data from
+    before it could be said keep their bytes."""
 
 
 class GoldenPair(Record):

@@ -17,7 +17,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 
-from governance import bom, compute, croissant, escape, facts, graph, law, lists, pack, plots, search, statements, views
+from governance import bom, compute, croissant, escape, facts, graph, law, lists, pack, people, plots, search, statements, views
 from governance.citations import Citations, Ledger, marked_html, marked_markdown
 from governance.documents import DOCUMENTS, FRONT, GAPS, Document
 from governance.words import Words
@@ -189,6 +189,7 @@ def _page(document: Document, made: Pack) -> Page:
             run_link=partial(_run_link, citations, made.mlflow_ui),
             facts=made.found,
             views=views,
+            people=people,
             lists=lists,
             law=law,
             document=document,

@@ -316,11 +316,6 @@ def versions(facts: Facts) -> list[str]:
     return [f"release.reward_models.{place}" for place in facts.children("release.reward_models")][-NEWEST:]
 
 
-def exports(facts: Facts) -> list[str]:
-    """Prefixes of the newest entries of the log of exports, in their order; release.json holds all."""
-    return [f"release.exports.{place}" for place in facts.children("release.exports")][-NEWEST:]
-
-
 @dataclass(frozen=True)
 class Asked:
     """A question of the datasheet."""
@@ -360,39 +355,3 @@ def datasheet() -> list[Part]:
         )
         for part in words.read("datasheet.yaml")
     ]
-
-
-@dataclass(frozen=True)
-class MarginTable:
-    """People by the values of one attribute."""
-
-    title: Words
-    rows: list[Row]
-    """Cells: count, share, target share, standardised difference, share of the labels."""
-    about: str
-    """What the names of its base, of the fewest people in a cell that shows, and of the number of hidden cells begin with."""
-
-
-def margins(facts: Facts, prefix: str, compared: str = "annotators.facts.representativeness") -> list[MarginTable]:
-    """One-way tables below a prefix; `compared`: what the names of the comparisons with the target population begin with."""
-    found = []
-    for attribute in facts.children(prefix):
-        values = facts.children(f"{prefix}.{attribute}.cells")
-        about = f"{compared}.{attribute}"
-        rows = [
-            Row(
-                Words(unquote(value)),
-                [f"{prefix}.{attribute}.cells.{value}"]
-                + [f"{about}.{value}.{part}" for part in ("share", "target", "difference")]
-                + [f"{prefix}.{attribute}.labels.{value}"],
-            )
-            for value in values
-        ]
-        found.append(MarginTable(Words(unquote(attribute).replace("_", " ").capitalize()), rows, f"{prefix}.{attribute}"))
-    return found
-
-
-def about_work() -> list[str]:
-    """Declarations about the people who labelled."""
-    names = ("recruitment", "notice", "consent", "withdrawal", "protection")
-    return [f"system.annotator_{name}" for name in names]

@@ -173,8 +173,10 @@ def _add(columns: _Columns, row: Mapping[str, Any], opinions: Mapping[str, bool]
     )
     for criterion, label in (row.get("criteria") or {}).items():
         columns.criteria.setdefault(criterion, []).append((len(columns.ids), CHOICES[label]))
-    columns.models.update(row.get("response_models") or ())
-    columns.decodings.update(row.get("response_decodings") or ())
+    for model in row.get("response_models") or ():
+        columns.models[model] += 1
+    for decoding in row.get("response_decodings") or ():
+        columns.decodings[decoding] += 1
     columns.ids.append(row["id"])
 
 

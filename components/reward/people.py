@@ -74,7 +74,10 @@ def measure(context: Context[Any], given: Mapping[str, int]) -> None:
 
 
 def _pool(context: Context[Any]) -> Pool:
-    handed = _json(context.inputs["label_weights"] / "tables.json")
+    path = context.inputs["label_weights"] / "tables.json"
+    if not path.is_file():  # of a run of `annotators` from before it wrote them
+        return Pool({}, [""], {}, {}, disclosure.SMALLEST)
+    handed = _json(path)
     tables = {name: Known(table["values"], table["k"], frozenset(table["hidden"])) for name, table in handed["tables"].items()}
     return Pool(handed["people"], handed["keys"], tables, handed["target"], handed["k"])
 
@@ -122,10 +125,8 @@ def _facts(pool: Pool, given: Mapping[str, int], shows: Mapping[str, tuple[Known
     people = sum(is_some)
     tables = {name: _table(*entry, is_some, labels) for name, entry in shows.items()}
     shares = {
-        _title(name): representativeness.of(
-            {value: tables[name]["cells"][value] for value in own}, people, k=table.k, target=pool.target.get(_title(name), {})
-        )
-        for name, (table, own) in shows.items()
+        _title(name): representativeness.of(tables[name]["cells"], people, k=table.k, target=pool.target.get(_title(name), {}))
+        for name, (table, _) in shows.items()
         if name.startswith(MARGINS)
     }
     digests = _sides(pool, given)[0][pool.keys[-1]]

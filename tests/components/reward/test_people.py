@@ -158,6 +158,15 @@ def test_where_nobody_is_known_or_the_pool_is_withheld_that_is_a_gap(tmp_path, k
     assert _kept(context) == []
 
 
+def test_weights_from_before_tables_were_handed_over_leave_a_gap(tmp_path):
+    given = _world(tmp_path)
+    (tmp_path / "label_weights" / "tables.json").unlink()
+
+    context = _measure(tmp_path, given)
+
+    assert context.gaps["trained_on"].startswith("the audit shows no table of all who labelled")
+
+
 def test_digests_by_another_key_can_not_be_compared_and_nothing_shows(tmp_path):
     first = _measure(tmp_path / "1", _world(tmp_path / "1"))
     path = first.output("shown_contributors") / "pools.json"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 
@@ -165,3 +165,18 @@ def test_tables_of_people_are_compared_with_those_of_every_earlier_run_drafts_in
     found = history.earlier(lineage, "shown_contributors", but="now-reward")
 
     assert sorted((path / "file.txt").read_text() for path in found) == ["A", "B"]
+
+
+def test_a_step_is_given_what_earlier_runs_published_of_what_it_remembers(toys, monkeypatch):
+    """The second brewing takes longer, so it has another step key and sees the first; run again, it sees that alone."""
+    monkeypatch.setitem(STEPS, "brew", replace(STEPS["brew"], remembers="tea"))
+    seen = []
+    toys.before_brewing = lambda context: seen.append([(path / "tea.txt").read_text() for path in context.earlier])
+
+    assert toys.run_all("run-1") == [0, 0, 0]
+    monkeypatch.setenv("PLUMBLINE_PARAMS", json.dumps({"brew.minutes": 4}))
+    assert toys.run_all("run-2") == [0, 0, 0]
+    assert toys.run("brew", "run-2", fresh=True) == 0
+
+    first = "3.0 minutes of green on dark\n"
+    assert seen == [[], [first], [first]]

@@ -10,7 +10,8 @@ ends with {"process_overhead_s", "docker_overhead_s", "dag_parse_s", "up_ready_s
     dag_parse_s          reading dags/ in a fresh process, after Airflow itself was imported
     up_ready_s           `make up` in an empty folder, until Airflow and MLflow answer
 
-All but the last are medians of ten (parsing: three).
+All but the last are medians of ten (parsing: three). Before it, where PostgreSQL's server is, a line with how long Airflow's
+scheduler takes from the end of a task to the start of the next, on what `make up` starts.
 """
 
 from __future__ import annotations
@@ -23,8 +24,11 @@ import subprocess
 import sys
 import tempfile
 import time
+from datetime import datetime
 from pathlib import Path
 from typing import Any
+
+from benchmarks import running
 
 ROOT = Path(__file__).resolve().parents[1]
 TIMES = 10
@@ -65,6 +69,15 @@ print(json.dumps(seconds))
 """
 
 
+CHAIN = """
+from airflow.sdk import DAG, chain, task
+
+with DAG("chain", schedule=None):
+    chain(*(task(lambda: None, task_id=f"t{number:02}")() for number in range(TIMES + 2)))
+""".replace("TIMES", str(TIMES))
+"""Tasks that do nothing. The first one of a server is slow, and its gap is left out."""
+
+
 def main() -> None:
     """Measure, and print the figures."""
     with tempfile.TemporaryDirectory() as folder:
@@ -74,6 +87,8 @@ def main() -> None:
         docker = _docker(place, environment)
         parses = [_last(PARSE, environment) for _ in range(3)]
         ready = _up(place / "project")
+        if running.POSTGRESQL:
+            print(f"from the end of a task to the start of the next: {_gap(place / 'chain'):.2f} s")
     figures = {
         "process_overhead_s": round(task - bare, 3),
         "docker_overhead_s": None if docker is None else round(docker - task, 3),
@@ -121,12 +136,32 @@ def _docker(place: Path, environment: dict[str, str]) -> float | None:
     return float(_last(TASK, environment | own, "docker", str(TIMES))[0])
 
 
-def _up(project: Path) -> float:
-    """Seconds from `make up` to its greeting, in a folder that has nothing yet but data."""
+def _gap(project: Path) -> float:
+    """Median seconds in which nothing of a chain of tasks is at work."""
+    _link(project, "configs")
+    (project / "dags").mkdir()
+    (project / "dags" / "chain.py").write_text(CHAIN)
+    with running.started(project, running.environment(project), config="configs/testbed.toml", dag="chain") as team:
+        run = team.trigger("admin", "chain", {})
+        if team.ended("chain", run) != "success":
+            sys.exit(str(team.tasks("chain", run)))
+        _, found = team.call("admin", "GET", f"/dags/chain/dagRuns/{run}/taskInstances")
+    tasks = sorted(found["task_instances"], key=lambda task: str(task["task_id"]))
+    begun, ended = ([datetime.fromisoformat(task[name]) for task in tasks] for name in ("start_date", "end_date"))
+    gaps = [(begin - end).total_seconds() for end, begin in zip(ended[1:-1], begun[2:], strict=True)]
+    return statistics.median(gaps)
+
+
+def _link(project: Path, *names: str) -> None:
     project.mkdir()
-    for name in ("Makefile", "dags", "infra", "configs", "components", "constraints.txt", "data.dvc"):
+    for name in names:
         (project / name).symlink_to(ROOT / name)
     (project / ".venv").symlink_to(sys.prefix)
+
+
+def _up(project: Path) -> float:
+    """Seconds from `make up` to its greeting, in a folder that has nothing yet but data."""
+    _link(project, "Makefile", "dags", "infra", "configs", "components", "constraints.txt", "data.dvc")
     (project / "data").mkdir()
     ports = {name: _free_port() for name in ("AIRFLOW", "MLFLOW")}
     environment = os.environ | {f"PLUMBLINE_{name}_PORT": str(port) for name, port in ports.items()}

@@ -12,6 +12,8 @@ from governance.words import Words
 if TYPE_CHECKING:
     from governance.facts import Facts
 
+TOGETHER = "all other values"
+"""The row that values share which have none of their own; it comes last."""
 COLUMNS = ("People", "Share, rounded", "Declared target", "Standardised difference", "Share of the labels, rounded")
 """Columns of a table of people."""
 
@@ -33,7 +35,7 @@ def margins(facts: Facts, prefix: str, compared: str = "annotators.facts.represe
     """One-way tables below a prefix; `compared`: what the names of the comparisons with the target population begin with."""
     found = []
     for attribute in facts.children(prefix):
-        values = facts.children(f"{prefix}.{attribute}.cells")
+        values = sorted(facts.children(f"{prefix}.{attribute}.cells"), key=lambda value: value == TOGETHER)
         about = f"{compared}.{attribute}"
         rows = [
             Row(

@@ -99,11 +99,11 @@ def test_the_record_says_of_whom_it_is(pack):
 
 
 def test_the_record_shows_whose_labels_trained_the_reward_model(tmp_path):
-    """Rows that others share, and the share of the labels, beside the tables of the pool."""
+    """Values that share a row come last, each with its share of the labels."""
     shutil.copytree(GOLDEN, tmp_path / "evidence")
     path = tmp_path / "evidence" / "reward.json"
     record = json.loads(path.read_text(encoding="utf-8"))
-    cells = {"woman": 13, "all other values": 16}
+    cells = {"all other values": 16, "woman": 13}
     table = {"cells": cells, "labels": {"woman": 0.45, "all other values": 0.55}, "base": 25, "k": 5, "together": 2}
     compared = {"gender": {"woman": {"share": 0.45, "target": 0.5, "difference": -0.1}}}
     record["facts"]["trained_on"] = {

@@ -29,6 +29,7 @@ def test_a_step_that_spreads_needs_nothing_that_rank_0_alone_has() -> None:
         if step.spreads:
             assert step.gpu
             assert [step.registry, step.reads_evidence, step.verifies] == [False] * 3, step.name
+            assert not step.challenges, step.name
 
 
 def test_upstream_names_the_writers() -> None:

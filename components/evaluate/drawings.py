@@ -41,18 +41,23 @@ class Sheet:
         return self.left + self.width * (min(REACH, max(-REACH, value)) + REACH) / (2 * REACH)
 
 
-BROAD, NARROW = Sheet("broad", 24, 260, 420, 90), Sheet("narrow", 40, 10, 270, 70)
+BROAD, NARROW = Sheet("broad", 24, 340, 380, 90), Sheet("narrow", 40, 10, 270, 70)
 
 
-def forest(gates: Sequence[Mapping[str, Any]]) -> str:
-    """Every gate's difference with its interval, in units of its margin; one drawing for wide screens, one for narrow ones."""
-    return "".join(_forest(gates, sheet) for sheet in (BROAD, NARROW))
+def forest(gates: Sequence[Mapping[str, Any]], labels: Mapping[str, str]) -> str:
+    """Every gate's difference with its interval, in units of its margin; one drawing for wide screens, one for narrow ones.
+
+    Args:
+        gates: Of a report.
+        labels: Metric → what a reader calls it.
+    """
+    return "".join(_forest(gates, labels, sheet) for sheet in (BROAD, NARROW))
 
 
-def _forest(gates: Sequence[Mapping[str, Any]], sheet: Sheet) -> str:
+def _forest(gates: Sequence[Mapping[str, Any]], labels: Mapping[str, str], sheet: Sheet) -> str:
     height = sheet.row * len(gates) + 56
     first = 40 + (sheet.row // 2 if sheet.above else 0)
-    body = "".join(_row(gate, first + sheet.row * place, sheet) for place, gate in enumerate(gates))
+    body = "".join(_row(gate, labels, first + sheet.row * place, sheet) for place, gate in enumerate(gates))
     axis = "".join(_axis(at, height, sheet) for at in (-2, -1, 0, 1, 2))
     return (
         f'<svg class="{sheet.name}" viewBox="0 0 {sheet.left + sheet.width + sheet.right} {height}" role="img" '
@@ -72,8 +77,9 @@ def _axis(at: int, height: int, sheet: Sheet) -> str:
     )
 
 
-def _row(gate: Mapping[str, Any], y: int, sheet: Sheet) -> str:
-    name = f"{SIGNS[gate['verdict']]} {gate['name']}{' (advisory)' if gate['advisory'] else ''}"
+def _row(gate: Mapping[str, Any], labels: Mapping[str, str], y: int, sheet: Sheet) -> str:
+    metric, _, beside = gate["name"].partition(" ")
+    name = f"{SIGNS[gate['verdict']]} {labels[metric]} {beside}".rstrip() + (" (advisory)" if gate["advisory"] else "")
     place = f'x="{sheet.left}" y="{y - 10}"' if sheet.above else f'x="{sheet.left - 12}" y="{y + 4}"'
     label = f'<text class="label {gate["verdict"]}" {place}>{say(name)}</text>'
     numbers = spread(gate)

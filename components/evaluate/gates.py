@@ -222,7 +222,8 @@ def _bounded(measured: Measured, bound: float | None, kind: Literal["floor", "ce
 
 def _doubt(verdict: Verdict, more: int | None, p_adjusted: float | None) -> str:
     if verdict == "regressed" and p_adjusted is not None:
-        return f" It is worse (Holm-adjusted p = {p_adjusted:.4f}), and a loss as large as the margin is not ruled out."
+        p = "< 0.0001" if p_adjusted < 0.0001 else f"= {p_adjusted:.4f}"
+        return f" It is worse (Holm-adjusted p {p}), and a loss as large as the margin is not ruled out."
     if verdict != "undecided":
         return ""
     further = (

@@ -42,7 +42,7 @@ def render(report: Mapping[str, Any]) -> str:
             f"<p>{MEANING[verdict]} The candidate is compared with the {say(report['reference'])}; answers are scored by the "
             f"{say(report['scored_by'])}.</p>{_of_another_base(report)}{_counts(report)}</section>"
         ),
-        _forest(report["gates"]),
+        _forest(report),
         _undecided(report["gates"]),
         _over_releases(report),
         _from_base(report),
@@ -105,8 +105,9 @@ def _counts(report: Mapping[str, Any]) -> str:
     return f'<p class="counts">Gates: {", ".join(parts)}.</p>'
 
 
-def _forest(gates: Sequence[Mapping[str, Any]]) -> str:
-    drawn = drawings.forest([gate for gate in gates if gate["bound"] == "margin"])
+def _forest(report: Mapping[str, Any]) -> str:
+    labels = {metric["name"]: metric["label"] for suite in report["suites"] for metric in suite["metrics"]}
+    drawn = drawings.forest([gate for gate in report["gates"] if gate["bound"] == "margin"], labels)
     return (
         "<section><h2>What got better, what got worse</h2>"
         "<p>Candidate against its reference, each with its 95 % interval, in units of the metric&rsquo;s margin: right is "
@@ -202,7 +203,7 @@ def _suite(suite: Mapping[str, Any], report: Mapping[str, Any]) -> str:
             f'<b class="{gate["verdict"]}">{SIGNS[gate["verdict"]]} {WORDS[gate["verdict"]]}</b>',
             _interval(gate),
             say(number(gate["threshold"])),
-            say(f"{gate['p_adjusted']:.4f}") if gate["p_adjusted"] is not None else "—",
+            say("< 0.0001" if p < 0.0001 else f"{p:.4f}") if (p := gate["p_adjusted"]) is not None else "—",
             say(number(gate["visible"])) if gate["visible"] is not None else "—",
             say(gate["more"]) if gate["more"] else "—",
         ]
@@ -214,7 +215,7 @@ def _suite(suite: Mapping[str, Any], report: Mapping[str, Any]) -> str:
         "Difference, 95 % interval",
         "Limit",
         "p, Holm",
-        "Smallest regression seen",
+        "Smallest regression it could see",
         "More prompts needed",
     ]
     table = _table(head, rows) if rows else "<p>No gate: reported only.</p>"

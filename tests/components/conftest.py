@@ -42,6 +42,32 @@ def two_processes() -> Callable[..., list[int | None]]:
     return run
 
 
+class Trap:
+    """A pickle that leaves a mark when it is loaded."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self.mark).touch, (self.mark,)
+
+    @property
+    def was_run(self) -> bool:
+        return self.mark.exists()
+
+    def lay(self, *places: Path) -> None:
+        """Put it there, as torch would write it."""
+        import torch
+
+        for place in places:
+            torch.save(self, place)
+
+
+@pytest.fixture
+def trap(tmp_path: Path) -> Trap:
+    return Trap(tmp_path / "was-run")
+
+
 TOYS = (
     Step("start", writes=("ground",), reusable=False),
     Step("grow", reads=("ground",), writes=("leaf",)),

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,8 @@ from components.sft.config import Settings
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from conftest import Trap
 
 TEXTS = [f"<|user|>\nWhat is {n}?<|end|>\n<|assistant|>\nIt is {n}.<|end|>\n" for n in range(40)]
 
@@ -103,6 +106,26 @@ def test_training_resumes_from_its_checkpoint_to_the_same_adapter(
     resumed = _run(inputs, tmp_path / "killed")
 
     assert folder_digest(resumed.output("sft_adapter")) == folder_digest(whole.output("sft_adapter"))
+
+
+@pytest.mark.parametrize("name", ["optimizer.pt", "scheduler.pt", "rng_state.pth"])
+def test_a_pickle_in_a_checkpoint_is_not_run(
+    inputs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trap: Trap, name: str
+) -> None:
+    """transformers reads a checkpoint's states by torch's unpickler of weights alone."""
+    monkeypatch.setattr(trainer, "SAVE_EVERY", 3)
+    with monkeypatch.context() as patch:
+        patch.setattr(step._Telling, "on_log", _Killed(step._Telling.on_log))
+        with pytest.raises(KeyboardInterrupt):
+            _run(inputs, tmp_path)
+    (checkpoint,) = (tmp_path / "checkpoints").glob("checkpoint-*")
+    assert (checkpoint / name).is_file()
+    trap.lay(checkpoint / name)
+
+    with pytest.raises(pickle.UnpicklingError, match="Weights only load failed"):
+        _run(inputs, tmp_path)
+
+    assert not trap.was_run
 
 
 class _Killed:

@@ -111,7 +111,7 @@ def _record(context: Context[Any], pool: Pool, given: Mapping[str, int], before:
     silent = sorted(name for name in pool.tables if not rows[name])
     if silent:
         text = "no value has enough people both among those whose labels trained it and among the others, to be told apart: "
-        context.gap(f"{GAP}.tables", text + ", ".join(map(_title, silent)))
+        context.gap(f"{GAP}_tables", text + ", ".join(map(_title, silent)))
     context.fact(GAP, _facts(pool, given, {name: (table, rows[name]) for name, table in shows.items()}))
     some, others, everybody = (side[pool.keys[-1]] for side in _sides(pool, given))
     kept = {name: cells for name, cells in patterns.items() if name not in left_out}

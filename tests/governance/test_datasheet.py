@@ -113,6 +113,7 @@ def test_the_record_shows_whose_labels_trained_the_reward_model(tmp_path):
         "work": {},
         "representativeness": compared,
     }
+    record["gaps"]["trained_on_tables"] = "no value has enough people to be told apart: pay_band"
     path.write_text(json.dumps(record), encoding="utf-8")
 
     render.render(tmp_path / "evidence", tmp_path / "out")
@@ -122,6 +123,8 @@ def test_the_record_shows_whose_labels_trained_the_reward_model(tmp_path):
     plain = re.sub(r"<sup>.*?</sup>|<[^>]*>", " ", section, flags=re.DOTALL)
     assert re.search(r"woman\s+13\s+0\.450\s+0\.500\s+.0\.100\s+0\.450\s+all other values\s+16\s+0\.550", plain), plain
     assert "Standardised difference of these people" in plain
+    assert "Tables without a row that may be told apart" in plain
+    assert "told apart: pay_band" in (tmp_path / "out" / "annotator_record.html").read_text(encoding="utf-8")
 
 
 def test_croissant_is_valid_and_holds_only_properties_of_the_specification(pack, tmp_path, caplog):

@@ -75,6 +75,14 @@ def test_people_and_their_share_of_the_labels_by_value(tmp_path):
     assert context.gaps == {}
 
 
+def test_a_table_in_which_no_value_can_be_told_apart_is_a_gap_with_its_name(tmp_path):
+    """Of each value fewer than five people trained it, or fewer than five did not."""
+    context = _measure(tmp_path, _world(tmp_path, women=(3, 9), men=(10, 4)))
+
+    assert context.facts["trained_on"]["margins"] == {}
+    assert context.gaps["trained_on_tables"].endswith("to be told apart: gender")
+
+
 def test_what_one_busy_person_gave_is_no_share_of_a_row(tmp_path):
     given = _world(tmp_path)
 

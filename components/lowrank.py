@@ -26,6 +26,10 @@ SIBLINGS = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
 """What transformers' models call layers that read the same input, in the order in which they are called."""
 
 
+COPIED = 8_000_000
+"""Weights of a model up to which `still` copies them. So small a model takes longer to launch a product than to compute it."""
+
+
 class _Adapters(NamedTuple):
     """The adapters of a node's layers, in the type that products are computed in."""
 
@@ -33,6 +37,8 @@ class _Adapters(NamedTuple):
     """(R, I) A of all layers, one below the other."""
     ups: list[Tensor]
     """(O, R of the layer) s B of each layer."""
+    joined: Tensor | None = None
+    """(all O, I + R) W and s B of all layers, those of a layer below those of the one before; None where that isn't kept."""
 
 
 @dataclass(eq=False)
@@ -80,13 +86,19 @@ def _join(layers: list[Any]) -> None:
 
 @contextmanager
 def still(model: PeftModel) -> Iterator[None]:
-    """While the active adapter does not change: its weights in the base's type, made once and not at every call."""
+    """While the active adapter does not change: its weights in the base's type, made once and not at every call.
+
+    Those of a small model are joined with the base's, so that a node is two products however many layers it has.
+    """
     nodes = {layer.node for layer in model.modules() if hasattr(layer, "node")}
+    small = sum(layer.base_layer.weight.numel() for node in nodes for layer in node.layers) <= COPIED
     with torch.no_grad():
         for node in nodes:
             if all(map(_adapter, node.layers)):
                 parts = _parts(node.layers)
-                node.stilled = _together(parts.downs, parts.ups, parts.scales, kind=parts.weights[0].dtype)
+                adapters = _together(parts.downs, parts.ups, parts.scales, kind=parts.weights[0].dtype)
+                plain = small and parts.are_whole and not any(bias is not None for bias in parts.biases)
+                node.stilled = adapters._replace(joined=_joined(parts.weights, adapters.ups)) if plain else adapters
     try:
         yield
     finally:
@@ -131,6 +143,11 @@ class _Parts(NamedTuple):
     ups: list[Tensor]
     scales: list[float]
 
+    @property
+    def are_whole(self) -> bool:
+        """Whether this process has all of the weights: not where the base is split over several (FSDP2)."""
+        return not any(hasattr(weight, "full_tensor") for weight in self.weights)
+
 
 def _parts(layers: Sequence[Any]) -> _Parts:
     named = [(layer, _adapter(layer)) for layer in layers]
@@ -146,7 +163,7 @@ def _parts(layers: Sequence[Any]) -> _Parts:
 def _outputs(node: _Node, inputs: Tensor) -> list[Tensor]:
     rows, parts = inputs.flatten(0, -2), _parts(node.layers)
     if node.stilled is not None and inputs.dtype == parts.weights[0].dtype:
-        found, _ = _products(rows, parts.weights, parts.biases, node.stilled)
+        found = _still_products(rows, parts, node.stilled)
     else:
         found = _LowRank.apply(rows, parts.scales, *parts.weights, *parts.biases, *parts.downs, *parts.ups)
     return [each.unflatten(0, inputs.shape[:-1]) for each in found]
@@ -154,6 +171,19 @@ def _outputs(node: _Node, inputs: Tensor) -> list[Tensor]:
 
 def _together(downs: Sequence[Tensor], ups: Sequence[Tensor], scales: Sequence[float], *, kind: torch.dtype) -> _Adapters:
     return _Adapters(torch.cat([*downs]).to(kind), [(up * scale).to(kind) for up, scale in zip(ups, scales, strict=True)])
+
+
+def _joined(weights: Sequence[Tensor], ups: Sequence[Tensor]) -> Tensor:
+    """(all O, I + R): each layer's W beside its s B, which stands in the columns of its own ranks."""
+    return torch.cat([torch.cat([*weights]), torch.block_diag(*ups)], dim=1)
+
+
+def _still_products(inputs: Tensor, parts: _Parts, adapters: _Adapters) -> tuple[Tensor, ...]:
+    """(N, I) inputs → (N, O) of each layer."""
+    if adapters.joined is None:
+        return _products(inputs, parts.weights, parts.biases, adapters)[0]
+    both = torch.cat([inputs, inputs @ adapters.downs.T], dim=1)
+    return (both @ adapters.joined.T).split([len(weight) for weight in parts.weights], dim=1)
 
 
 def _products(

@@ -49,7 +49,7 @@ def forest(gates: Sequence[Mapping[str, Any]], labels: Mapping[str, str]) -> str
 
     Args:
         gates: Of a report.
-        labels: Metric → what a reader calls it.
+        labels: Metric → what a reader calls it; one that was not measured goes by its name.
     """
     return "".join(_forest(gates, labels, sheet) for sheet in (BROAD, NARROW))
 
@@ -79,7 +79,9 @@ def _axis(at: int, height: int, sheet: Sheet) -> str:
 
 def _row(gate: Mapping[str, Any], labels: Mapping[str, str], y: int, sheet: Sheet) -> str:
     metric, _, beside = gate["name"].partition(" ")
-    name = f"{SIGNS[gate['verdict']]} {labels[metric]} {beside}".rstrip() + (" (advisory)" if gate["advisory"] else "")
+    name = f"{SIGNS[gate['verdict']]} {labels.get(metric, metric)} {beside}".rstrip() + (
+        " (advisory)" if gate["advisory"] else ""
+    )
     place = f'x="{sheet.left}" y="{y - 10}"' if sheet.above else f'x="{sheet.left - 12}" y="{y + 4}"'
     label = f'<text class="label {gate["verdict"]}" {place}>{say(name)}</text>'
     numbers = spread(gate)

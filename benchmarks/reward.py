@@ -141,7 +141,9 @@ def _ours(folder: Path, length: str) -> dict[str, float]:
     clock = ppo.Clock()
     models.seed_everything(0)
     settings = Settings(batch_pairs=PAIRS)
-    context: Any = SimpleNamespace(config=settings, inputs={name: folder / name for name in ("base_model", "sft_adapter")})
+    context: Any = SimpleNamespace(
+        config=settings, rank=0, ranks=1, inputs={name: folder / name for name in ("base_model", "sft_adapter")}
+    )
     ranker = train.load(context)
     optimizer, _ = train.make_optimizer(ranker, settings)
     drawn = pairs(length, ranker.model.config.vocab_size)

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 SIBLINGS = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
 """What transformers' models call layers that read the same input, in the order in which they are called."""
 
-
 COPIED = 8_000_000
 """Weights of a model up to which `still` copies them. So small a model takes longer to launch a product than to compute it."""
 
@@ -37,8 +36,43 @@ class _Adapters(NamedTuple):
     """(R, I) A of all layers, one below the other."""
     ups: list[Tensor]
     """(O, R of the layer) s B of each layer."""
-    joined: Tensor | None = None
+
+
+class _Parts(NamedTuple):
+    """What layers compute with, one of each for each layer."""
+
+    weights: list[Tensor]
+    biases: list[Tensor | None]
+    downs: list[Tensor]
+    ups: list[Tensor]
+    scales: list[float]
+
+    @property
+    def are_whole(self) -> bool:
+        """Whether this process has all of the weights at all times: not where FSDP2 splits the base."""
+        return not any(hasattr(weight, "full_tensor") for weight in self.weights)
+
+    def outputs(self, inputs: Tensor) -> tuple[Tensor, ...]:
+        """(N, I) inputs → (N, O) of each layer, with gradients."""
+        found: tuple[Tensor, ...] = _LowRank.apply(inputs, self.scales, *self.weights, *self.biases, *self.downs, *self.ups)
+        return found
+
+
+class _Still(NamedTuple):
+    """The same while no adapter changes, in the type of the weights."""
+
+    weights: list[Tensor]
+    biases: list[Tensor | None]
+    adapters: _Adapters
+    joined: Tensor | None
     """(all O, I + R) W and s B of all layers, those of a layer below those of the one before; None where that isn't kept."""
+
+    def outputs(self, inputs: Tensor) -> tuple[Tensor, ...]:
+        """(N, I) inputs → (N, O) of each layer."""
+        if self.joined is None:
+            return _products(inputs, self.weights, self.biases, self.adapters)[0]
+        both = torch.cat([inputs, inputs @ self.adapters.downs.T], dim=1)
+        return (both @ self.joined.T).split([len(weight) for weight in self.weights], dim=1)
 
 
 @dataclass(eq=False)
@@ -50,8 +84,14 @@ class _Node:
     """What the outputs in `ready` were computed from."""
     ready: dict[int, Tensor] = field(default_factory=dict)
     """Place in `layers` → its output, until it is fetched."""
-    stilled: _Adapters | None = None
+    stilled: _Still | None = None
     """See `still`."""
+
+    def parts(self, inputs: Tensor) -> _Parts | _Still | None:
+        """What to compute with; None where PEFT's own forward is to compute one of the layers."""
+        if self.stilled is not None and inputs.dtype == self.stilled.weights[0].dtype:
+            return self.stilled
+        return _parts(self.layers)
 
     def fetch(self, place: int, inputs: Tensor) -> Tensor | None:
         """The output of a layer for these inputs, if it is ready."""
@@ -94,11 +134,7 @@ def still(model: PeftModel) -> Iterator[None]:
     small = sum(layer.base_layer.weight.numel() for node in nodes for layer in node.layers) <= COPIED
     with torch.no_grad():
         for node in nodes:
-            if all(map(_adapter, node.layers)):
-                parts = _parts(node.layers)
-                adapters = _together(parts.downs, parts.ups, parts.scales, kind=parts.weights[0].dtype)
-                plain = small and parts.are_whole and not any(bias is not None for bias in parts.biases)
-                node.stilled = adapters._replace(joined=_joined(parts.weights, adapters.ups)) if plain else adapters
+            node.stilled = _stilled(_parts(node.layers), small=small)
     try:
         yield
     finally:
@@ -112,13 +148,14 @@ def _forward(layer: Any, whole: Callable[..., Tensor], inputs: Tensor, *given: A
     ready = node.fetch(place, inputs)
     if ready is not None:
         return ready
-    if given or options or not all(map(_adapter, node.layers)):
+    parts = None if given or options else node.parts(inputs)
+    if parts is None:
         return whole(inputs, *given, **options)
     if place:  # It reads something else than the first one did.
         for each in node.layers:
             _join([each])
-        node = layer.node
-    outputs = _outputs(node, inputs)
+        return _forward(layer, whole, inputs)
+    outputs = [each.unflatten(0, inputs.shape[:-1]) for each in parts.outputs(inputs.flatten(0, -2))]
     node.inputs, node.ready = inputs if outputs[1:] else None, dict(enumerate(outputs[1:], 1))
     return outputs[0]
 
@@ -134,39 +171,27 @@ def _adapter(layer: Any) -> str:
     return name if layer.lora_A[name].bias is None and layer.lora_B[name].bias is None else ""
 
 
-class _Parts(NamedTuple):
-    """What layers compute with, one of each for each layer."""
-
-    weights: list[Tensor]
-    biases: list[Tensor | None]
-    downs: list[Tensor]
-    ups: list[Tensor]
-    scales: list[float]
-
-    @property
-    def are_whole(self) -> bool:
-        """Whether this process has all of the weights: not where the base is split over several (FSDP2)."""
-        return not any(hasattr(weight, "full_tensor") for weight in self.weights)
-
-
-def _parts(layers: Sequence[Any]) -> _Parts:
-    named = [(layer, _adapter(layer)) for layer in layers]
+def _parts(layers: Sequence[Any]) -> _Parts | None:
+    """None where PEFT's own forward is to compute one of them."""
+    names = [_adapter(layer) for layer in layers]
+    if not all(names):
+        return None
     return _Parts(
         [layer.base_layer.weight for layer in layers],
         [layer.base_layer.bias for layer in layers],
-        [layer.lora_A[name].weight for layer, name in named],
-        [layer.lora_B[name].weight for layer, name in named],
-        [layer.scaling[name] for layer, name in named],
+        [layer.lora_A[name].weight for layer, name in zip(layers, names, strict=True)],
+        [layer.lora_B[name].weight for layer, name in zip(layers, names, strict=True)],
+        [layer.scaling[name] for layer, name in zip(layers, names, strict=True)],
     )
 
 
-def _outputs(node: _Node, inputs: Tensor) -> list[Tensor]:
-    rows, parts = inputs.flatten(0, -2), _parts(node.layers)
-    if node.stilled is not None and inputs.dtype == parts.weights[0].dtype:
-        found = _still_products(rows, parts, node.stilled)
-    else:
-        found = _LowRank.apply(rows, parts.scales, *parts.weights, *parts.biases, *parts.downs, *parts.ups)
-    return [each.unflatten(0, inputs.shape[:-1]) for each in found]
+def _stilled(parts: _Parts | None, *, small: bool) -> _Still | None:
+    if parts is None or not parts.are_whole:
+        return None
+    adapters = _together(parts.downs, parts.ups, parts.scales, kind=parts.weights[0].dtype)
+    plain = small and not any(bias is not None for bias in parts.biases)
+    joined = _joined(parts.weights, adapters.ups) if plain else None
+    return _Still(parts.weights, parts.biases, adapters, joined)
 
 
 def _together(downs: Sequence[Tensor], ups: Sequence[Tensor], scales: Sequence[float], *, kind: torch.dtype) -> _Adapters:
@@ -176,14 +201,6 @@ def _together(downs: Sequence[Tensor], ups: Sequence[Tensor], scales: Sequence[f
 def _joined(weights: Sequence[Tensor], ups: Sequence[Tensor]) -> Tensor:
     """(all O, I + R): each layer's W beside its s B, which stands in the columns of its own ranks."""
     return torch.cat([torch.cat([*weights]), torch.block_diag(*ups)], dim=1)
-
-
-def _still_products(inputs: Tensor, parts: _Parts, adapters: _Adapters) -> tuple[Tensor, ...]:
-    """(N, I) inputs → (N, O) of each layer."""
-    if adapters.joined is None:
-        return _products(inputs, parts.weights, parts.biases, adapters)[0]
-    both = torch.cat([inputs, inputs @ adapters.downs.T], dim=1)
-    return (both @ adapters.joined.T).split([len(weight) for weight in parts.weights], dim=1)
 
 
 def _products(

@@ -44,12 +44,14 @@ class Reader:
         attention: dict[str, Any] = {"attention_mask": self.is_read[:, : self.used]}
         if self.packed and new.shape[1] == 1:
             attention = packing.next_arguments(self.bias[..., : self.used])
+        # Chosen by number, a prompt's last token is a copy; a view of it would make PyTorch copy the head for every sequence.
+        last = 1 if new.shape[1] == 1 else torch.tensor([new.shape[1] - 1], device=new.device)
         return self.model(
             input_ids=new,
             position_ids=self.positions,
             past_key_values=self.cache,
             use_cache=True,
-            logits_to_keep=torch.tensor([new.shape[1] - 1], device=new.device),
+            logits_to_keep=last,
             **attention,
         ).logits[:, 0]
 

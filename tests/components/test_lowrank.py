@@ -111,6 +111,18 @@ def test_siblings_are_one_node_and_one_that_reads_something_else_is_not(tiny_mod
     torch.testing.assert_close(found, expected)
 
 
+def test_siblings_stay_one_node_while_their_adapter_is_off(tiny_models):
+    model = _model(tiny_models)
+    lowrank.quicken(model)
+    ids = torch.tensor([[5, 9, 12]])
+
+    with model.disable_adapter():
+        model(input_ids=ids)
+
+    mlp = next(module for name, module in model.named_modules() if name.endswith("mlp"))
+    assert mlp.gate_proj.node is mlp.up_proj.node
+
+
 def test_what_was_made_ready_is_given_out_once(tiny_models):
     model = _model(tiny_models)
     lowrank.quicken(model)

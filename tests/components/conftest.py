@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import socket
+import sys
 import types
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -17,10 +18,14 @@ from components.catalog import STEPS, Step
 from components.config import Section
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from components.context import Context
+    from components.lineage import Lineage
+
+    Work = Callable[[Context[Any]], None]
+    Stage = Callable[..., None]
 
 
 @pytest.fixture
@@ -91,6 +96,7 @@ class Toys:
     """What the toy steps did, and a way to run them."""
 
     folder: Path
+    lineage: Lineage
     worked: list[str] = field(default_factory=list)
     before_brewing: Callable[[Context[Any]], None] | None = None
 
@@ -100,49 +106,61 @@ class Toys:
     def run_all(self, pipeline_run: str = "run-1") -> list[int]:
         return [self.run(step.name, pipeline_run) for step in TOYS]
 
-    def lineage(self) -> Any:
-        from components.lineage import Lineage
-
-        return Lineage(f"sqlite:///{self.folder}/mlflow.db", artifacts=str(self.folder / "artifacts"))
-
 
 quiet.settle()
 
 
 @pytest.fixture
-def toys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Toys]:
-    toys = Toys(tmp_path)
-    saved = dict(STEPS)
-    STEPS.clear()
-    STEPS.update({step.name: step for step in TOYS})
-    monkeypatch.setattr(entrypoint, "ALIGN", TOYS)
-    for name, work, settings in (("start", _start, Nothing), ("grow", _grow, Nothing), ("brew", _brew, Brewing)):
-        _install(monkeypatch, toys, name, work, settings)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
-    monkeypatch.setenv("PLUMBLINE_ARTIFACTS", str(tmp_path / "artifacts"))
-    monkeypatch.setenv("PLUMBLINE_SCRATCH", str(tmp_path / "scratch"))
-    monkeypatch.setenv("PLUMBLINE_KEYS", str(tmp_path / "keys"))
+def lineage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lineage:
+    """Of a real MLflow under `tmp_path`, in which steps record what they do."""
+    from components.lineage import Lineage
+
+    for variable, folder in {"ARTIFACTS": "artifacts", "SCRATCH": "scratch", "KEYS": "keys"}.items():
+        monkeypatch.setenv(f"PLUMBLINE_{variable}", str(tmp_path / folder))
     monkeypatch.setenv("PLUMBLINE_PARAMS", "{}")
     monkeypatch.setenv("PLUMBLINE_TRIGGER", json.dumps({"type": "manual", "by": "ada"}))
-    yield toys
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    return Lineage(uri, artifacts=str(tmp_path / "artifacts"))
+
+
+@pytest.fixture
+def staged(lineage: Lineage, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
+    """Puts steps with these works, and settings where they have some, in the pipeline's place."""
+    saved = dict(STEPS)
+
+    def stage(steps: Sequence[Step], works: Mapping[str, Work], settings: Mapping[str, type[Section]] | None = None) -> None:
+        STEPS.clear()
+        STEPS.update({step.name: step for step in steps})
+        monkeypatch.setattr(entrypoint, "ALIGN", tuple(steps))
+        for name, work in works.items():
+            for part, content in (("step", {"run": work}), ("config", {"Settings": (settings or {}).get(name, Nothing)})):
+                module = types.ModuleType(f"components.{name}.{part}")
+                module.__dict__.update(content)
+                monkeypatch.setitem(sys.modules, module.__name__, module)
+
+    yield stage
     STEPS.clear()
     STEPS.update(saved)
 
 
-def _install(monkeypatch: pytest.MonkeyPatch, toys: Toys, name: str, work: Any, settings: type[Section]) -> None:
-    import sys
+@pytest.fixture
+def toys(tmp_path: Path, staged: Stage, lineage: Lineage, monkeypatch: pytest.MonkeyPatch) -> Toys:
+    toys = Toys(tmp_path, lineage)
 
-    def run(context: Context[Any]) -> None:
-        toys.worked.append(name)
-        if name == "brew" and toys.before_brewing:
-            toys.before_brewing(context)
-        work(context)
+    def working(name: str, work: Work) -> Work:
+        def run(context: Context[Any]) -> None:
+            toys.worked.append(name)
+            if name == "brew" and toys.before_brewing:
+                toys.before_brewing(context)
+            work(context)
 
-    for part, content in (("step", {"run": run}), ("config", {"Settings": settings})):
-        module = types.ModuleType(f"components.{name}.{part}")
-        module.__dict__.update(content)
-        monkeypatch.setitem(sys.modules, module.__name__, module)
+        return run
+
+    works = {"start": _start, "grow": _grow, "brew": _brew}
+    staged(TOYS, {name: working(name, work) for name, work in works.items()}, {"brew": Brewing})
+    monkeypatch.chdir(tmp_path)
+    return toys
 
 
 def _start(context: Context[Any]) -> None:

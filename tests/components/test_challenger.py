@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-import sys
-import types
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from components import entrypoint, evidence
-from components.catalog import STEPS, Step
-from components.config import Section
-from components.lineage import Lineage
+from components.catalog import Step
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
+
+    from components.lineage import Lineage
 
 STAGES = (
     Step("start", writes=("base_model",), reusable=False),
@@ -27,23 +24,10 @@ STAGES = (
 )
 
 
-class Nothing(Section):
-    """No settings."""
-
-
 @pytest.fixture
-def lineage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lineage:
-    for variable, folder in {"ARTIFACTS": "artifacts", "SCRATCH": "scratch", "KEYS": "keys"}.items():
-        monkeypatch.setenv(f"PLUMBLINE_{variable}", str(tmp_path / folder))
-    uri = f"sqlite:///{tmp_path}/mlflow.db"
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-    return Lineage(uri, artifacts=str(tmp_path / "artifacts"))
-
-
-@pytest.fixture
-def evaluated(lineage: Lineage, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, str, str], dict[str, Any]]]:
+def evaluated(staged: Callable[..., None], lineage: Lineage) -> Callable[[str, str, str], dict[str, Any]]:
     """Runs the three steps with a base and a policy of these texts; what `evaluate` was given as the champion."""
-    saved, given, worked = dict(STEPS), {"base_model": "", "policy_adapter": ""}, []
+    given, worked = {"base_model": "", "policy_adapter": ""}, []
 
     def write(context: Any, artifact: str) -> None:
         (context.output(artifact) / "text.txt").write_text(given.get(artifact, "numbers"))
@@ -62,17 +46,7 @@ def evaluated(lineage: Lineage, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cal
         write(context, "evaluation")
 
     works = {"ppo": lambda context: write(context, "policy_adapter"), "evaluate": judge}
-    works["start"] = lambda context: write(context, "base_model")
-    STEPS.clear()
-    STEPS.update({step.name: step for step in STAGES})
-    monkeypatch.setattr(entrypoint, "ALIGN", STAGES)
-    for name, work in works.items():
-        for part, content in (("step", {"run": work}), ("config", {"Settings": Nothing})):
-            module = types.ModuleType(f"components.{name}.{part}")
-            module.__dict__.update(content)
-            monkeypatch.setitem(sys.modules, module.__name__, module)
-    monkeypatch.setenv("PLUMBLINE_PARAMS", "{}")
-    monkeypatch.setenv("PLUMBLINE_TRIGGER", json.dumps({"type": "manual"}))
+    staged(STAGES, works | {"start": lambda context: write(context, "base_model")})
 
     def run(pipeline_run: str, base: str, policy: str) -> dict[str, Any]:
         given.update(base_model=base, policy_adapter=policy)
@@ -83,9 +57,7 @@ def evaluated(lineage: Lineage, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cal
         champion: dict[str, Any] = evidence.read(lineage.file(made, "evidence.json")).facts["champion"]
         return champion | {"worked": bool(worked)}
 
-    yield run
-    STEPS.clear()
-    STEPS.update(saved)
+    return run
 
 
 def test_a_champion_of_another_base_comes_with_that_base(

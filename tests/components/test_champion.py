@@ -21,7 +21,7 @@ AWAY = "API request failed with exception HTTPConnectionPool: Max retries exceed
 
 def _released(toys: Toys) -> tuple[Any, str]:
     """The toys' registered version, released."""
-    lineage = toys.lineage()
+    lineage = toys.lineage
     lineage.move("policy", "champion", "1")
     return lineage, "1"
 
@@ -115,5 +115,5 @@ def test_a_step_that_loses_its_server_halfway_is_to_be_tried_again_and_then_goes
         assert toys.run("brew") == 75
 
     assert "does not answer: API request failed" in capsys.readouterr().err
-    assert toys.lineage().step_run("run-1", "brew") is None
+    assert toys.lineage.step_run("run-1", "brew") is None
     assert toys.run("brew") == 0

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def test_a_finished_step_leaves_output_evidence_and_a_signed_link(toys: Toys) -> None:
     assert toys.run_all() == [0, 0, 0]
 
-    lineage = toys.lineage()
+    lineage = toys.lineage
     run = lineage.step_run("run-1", "brew")
     tea = lineage.outputs(run)["tea"]
     record = evidence.read(lineage.file(run, "evidence.json"))
@@ -44,7 +44,7 @@ def test_a_finished_step_leaves_output_evidence_and_a_signed_link(toys: Toys) ->
 def test_mlflow_draws_the_lineage_from_datasets_and_models(toys: Toys) -> None:
     toys.run_all()
 
-    run = toys.lineage().step_run("run-1", "brew")
+    run = toys.lineage.step_run("run-1", "brew")
     assert [item.dataset.name for item in run.inputs.dataset_inputs] == ["leaf"]
     assert len(run.outputs.model_outputs) == 1
     assert run.data.metrics["heat"] == 80.25
@@ -55,7 +55,7 @@ def test_mlflow_draws_the_lineage_from_datasets_and_models(toys: Toys) -> None:
 def test_the_pipeline_run_knows_its_trigger_and_ends_finished(toys: Toys) -> None:
     toys.run_all()
 
-    pipeline = toys.lineage().pipeline("run-1")
+    pipeline = toys.lineage.pipeline("run-1")
     assert pipeline.data.tags["plumbline.triggered_by"] == "ada"
     assert pipeline.info.status == "FINISHED"
 
@@ -68,7 +68,7 @@ def test_an_unchanged_second_run_works_on_nothing_but_start(toys: Toys, capfd: p
 
     assert toys.worked == ["start"]
     assert "reused brew" in capfd.readouterr().out
-    assert toys.lineage().step_run("run-2", "brew").info.run_id == toys.lineage().step_run("run-1", "brew").info.run_id
+    assert toys.lineage.step_run("run-2", "brew").info.run_id == toys.lineage.step_run("run-1", "brew").info.run_id
 
 
 def test_fresh_works_again(toys: Toys) -> None:
@@ -88,7 +88,7 @@ def test_a_changed_setting_works_again_only_where_it_counts(toys: Toys, monkeypa
     toys.run_all("run-2")
 
     assert toys.worked == ["start", "brew"]
-    assert len(toys.lineage().client.search_model_versions("name = 'policy'")) == 2
+    assert len(toys.lineage.client.search_model_versions("name = 'policy'")) == 2
 
 
 def test_a_failed_step_publishes_nothing_and_the_next_is_refused(toys: Toys, capfd: pytest.CaptureFixture[str]) -> None:
@@ -102,7 +102,7 @@ def test_a_failed_step_publishes_nothing_and_the_next_is_refused(toys: Toys, cap
 
     assert toys.run("brew") == 1
 
-    lineage = toys.lineage()
+    lineage = toys.lineage
     assert "spilled" in capfd.readouterr().err
     assert lineage.step_run("run-1", "brew") is None
     assert lineage.client.search_model_versions("name = 'policy'") == []
@@ -123,7 +123,7 @@ def test_an_input_that_was_not_logged_is_refused(toys: Toys, capfd: pytest.Captu
 def test_an_edited_artifact_is_refused_with_both_digests(toys: Toys, capfd: pytest.CaptureFixture[str]) -> None:
     toys.run("start")
     toys.run("grow")
-    lineage = toys.lineage()
+    lineage = toys.lineage
     leaf = lineage.find_output("run-1", "grow", "leaf")
     (lineage.fetch(leaf) / "leaf.txt").write_text("blue")
 
@@ -137,7 +137,7 @@ def test_an_edited_artifact_is_refused_with_both_digests(toys: Toys, capfd: pyte
 
 def test_a_reused_artifact_that_was_edited_is_made_again(toys: Toys) -> None:
     toys.run_all("run-1")
-    lineage = toys.lineage()
+    lineage = toys.lineage
     tea = lineage.find_output("run-1", "brew", "tea")
     (lineage.fetch(tea) / "tea.txt").write_text("poison")
     toys.worked.clear()
@@ -162,7 +162,7 @@ def test_killed_at_any_moment_of_publishing_a_rerun_makes_exactly_one_version(to
 
     assert code == -signal.SIGKILL
     assert toys.run("brew") == 0
-    lineage = toys.lineage()
+    lineage = toys.lineage
     versions = lineage.client.search_model_versions("name = 'policy'")
     running = lineage.client.search_runs([lineage.experiment], "attributes.status = 'RUNNING'")
     models = lineage.client.search_logged_models([lineage.experiment])
@@ -182,7 +182,7 @@ def test_killed_while_working_the_next_attempt_finds_its_checkpoint(toys: Toys) 
     again = toys.run("brew")
 
     assert (code, again, seen) == (-signal.SIGKILL, 0, ["half a cup"])
-    assert evidence.read(toys.lineage().file(toys.lineage().step_run("run-1", "brew"), "evidence.json")).attempt == 2
+    assert evidence.read(toys.lineage.file(toys.lineage.step_run("run-1", "brew"), "evidence.json")).attempt == 2
 
 
 def test_two_attempts_at_once_are_refused(toys: Toys, capfd: pytest.CaptureFixture[str]) -> None:
@@ -209,7 +209,7 @@ def test_killed_before_its_config_was_logged_start_logs_it_again(toys: Toys, mon
             toys.run("start")
 
     assert toys.run_all() == [0, 0, 0]
-    assert toys.lineage().config("run-1")["brew"]["minutes"] == 3.0
+    assert toys.lineage.config("run-1")["brew"]["minutes"] == 3.0
 
 
 def test_what_mlflow_made_twice_is_there_once(toys: Toys, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -225,7 +225,7 @@ def test_what_mlflow_made_twice_is_there_once(toys: Toys, monkeypatch: pytest.Mo
 
     assert toys.run_all() == [0, 0, 0]
 
-    lineage = toys.lineage()
+    lineage = toys.lineage
     runs = lineage.client.search_runs([lineage.experiment])
     assert sorted((run.info.run_name, run.info.status) for run in runs) == [
         ("brew", "FINISHED"),
@@ -240,7 +240,6 @@ def test_what_mlflow_made_twice_is_there_once(toys: Toys, monkeypatch: pytest.Mo
 def test_two_runs_at_once_on_one_mlflow_do_not_mix(toys: Toys, monkeypatch: pytest.MonkeyPatch) -> None:
     """Same steps, one setting apart, each step started again where it says 75, as Airflow would."""
     fork = multiprocessing.get_context("fork")
-    toys.lineage()
 
     def pipeline(run: str, minutes: float) -> None:
         monkeypatch.setenv("PLUMBLINE_PARAMS", json.dumps({"brew": {"minutes": minutes}}))
@@ -259,7 +258,7 @@ def test_two_runs_at_once_on_one_mlflow_do_not_mix(toys: Toys, monkeypatch: pyte
         process.join(300)
 
     assert [process.exitcode for process in processes] == [0, 0, 0]
-    lineage = toys.lineage()
+    lineage = toys.lineage
     for run, minutes in wanted.items():
         tea = lineage.fetch(lineage.find_output(run, "brew", "tea")) / "tea.txt"
         assert tea.read_text() == f"{minutes} minutes of green on dark\n"
@@ -314,7 +313,7 @@ def test_a_bad_setting_is_refused_before_anything_is_logged(
     assert capfd.readouterr().err == (
         "ConfigRefused: brew in the trigger has an unknown setting `minuets`. Did you mean `minutes`? Known: minutes.\n"
     )
-    assert toys.lineage().find_pipeline("run-1") is None
+    assert toys.lineage.find_pipeline("run-1") is None
 
 
 def test_a_refusal_is_published_and_stays_a_refusal(toys: Toys, capfd: pytest.CaptureFixture[str]) -> None:
@@ -325,7 +324,7 @@ def test_a_refusal_is_published_and_stays_a_refusal(toys: Toys, capfd: pytest.Ca
     assert [toys.run("brew"), toys.run("brew")] == [66, 66]
 
     assert capfd.readouterr().err == "GateFailed: too hot\n" * 2
-    assert toys.lineage().step_run("run-1", "brew") is not None
+    assert toys.lineage.step_run("run-1", "brew") is not None
 
 
 def _in_a_process(work: object, *arguments: object) -> int | None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 def _tea(toys: Toys) -> tuple[Any, Any]:
     assert toys.run_all() == [0, 0, 0]
-    found = toys.lineage()
+    found = toys.lineage
     return found, found.outputs(found.step_run("run-1", "brew"))["tea"]
 
 

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import sys
-import types
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from components import entrypoint, evidence
-from components.catalog import STEPS, Step
-from components.config import Section
+from components.catalog import Step
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
+    from collections.abc import Callable
 
     from components.lineage import Lineage
 
@@ -32,14 +27,10 @@ STAGES = (
 )
 
 
-class Nothing(Section):
-    """No settings."""
-
-
 @pytest.fixture
-def train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, str], dict[str, Any]]]:
+def train(staged: Callable[..., None], lineage: Lineage) -> Callable[[str, str], dict[str, Any]]:
     """Run the three steps on a base model of this name; what `reward` recorded, and whether it worked."""
-    saved, base, worked = dict(STEPS), ["a"], []
+    base, worked = ["a"], []
 
     def write(context: Any, artifact: str) -> None:
         worked.append(artifact)
@@ -54,43 +45,23 @@ def train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
         told = {"version": before.version, "problem": before.problem, "own": own} if before else {}
         context.fact("seen", told | read)
 
-    works = {
-        "start": lambda context: write(context, "base_model"),
-        "sft": lambda context: write(context, "sft_adapter"),
-        "reward": reward,
-    }
-    STEPS.clear()
-    STEPS.update({step.name: step for step in STAGES})
-    monkeypatch.setattr(entrypoint, "ALIGN", STAGES)
-    for name, work in works.items():
-        for part, content in (("step", {"run": work}), ("config", {"Settings": Nothing})):
-            module = types.ModuleType(f"components.{name}.{part}")
-            module.__dict__.update(content)
-            monkeypatch.setitem(sys.modules, module.__name__, module)
-    places = {"ARTIFACTS": "artifacts", "SCRATCH": "scratch", "KEYS": "keys"}
-    for variable, folder in places.items():
-        monkeypatch.setenv(f"PLUMBLINE_{variable}", str(tmp_path / folder))
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
-    monkeypatch.setenv("PLUMBLINE_PARAMS", "{}")
-    monkeypatch.setenv("PLUMBLINE_TRIGGER", json.dumps({"type": "manual"}))
+    staged(
+        STAGES,
+        {
+            "start": lambda context: write(context, "base_model"),
+            "sft": lambda context: write(context, "sft_adapter"),
+            "reward": reward,
+        },
+    )
 
     def run(name: str, pipeline_run: str) -> dict[str, Any]:
         base[0] = name
         worked.clear()
         assert [entrypoint.run(step.name, pipeline_run) for step in STAGES] == [0, 0, 0]
-        lineage = _lineage(tmp_path)
         found = evidence.read(lineage.file(lineage.step_run(pipeline_run, "reward"), "evidence.json"))
         return found.facts["seen"] | {"worked": "reward_adapter" in worked}
 
-    yield run
-    STEPS.clear()
-    STEPS.update(saved)
-
-
-def _lineage(folder: Path) -> Lineage:
-    from components.lineage import Lineage
-
-    return Lineage(f"sqlite:///{folder}/mlflow.db", artifacts=str(folder / "artifacts"))
+    return run
 
 
 def test_a_first_base_model_has_nothing_before_it(train: Callable[..., Any]) -> None:
@@ -107,9 +78,9 @@ def test_another_base_model_is_told_the_newest_version_of_the_one_before_with_wh
     assert train("b", "run-3")["worked"] is False, "its own version is not before it: nothing changed"
 
 
-def test_a_revoked_one_is_named_and_not_handed_over(train: Callable[..., Any], tmp_path: Path) -> None:
+def test_a_revoked_one_is_named_and_not_handed_over(train: Callable[..., Any], lineage: Lineage) -> None:
     train("a", "run-1")
-    _lineage(tmp_path).client.set_model_version_tag("reward-model", "1", "state", "revoked")
+    lineage.client.set_model_version_tag("reward-model", "1", "state", "revoked")
 
     told = train("b", "run-2")
 
@@ -117,9 +88,8 @@ def test_a_revoked_one_is_named_and_not_handed_over(train: Callable[..., Any], t
     assert "base_model" not in told
 
 
-def test_one_whose_base_model_was_edited_is_not_handed_over(train: Callable[..., Any], tmp_path: Path) -> None:
+def test_one_whose_base_model_was_edited_is_not_handed_over(train: Callable[..., Any], lineage: Lineage) -> None:
     train("a", "run-1")
-    lineage = _lineage(tmp_path)
     (lineage.fetch(lineage.find_output("run-1", "sft", "sft_adapter")) / "text.txt").write_text("poison")
 
     told = train("b", "run-2")

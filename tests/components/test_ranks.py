@@ -93,7 +93,7 @@ def test_all_work_on_the_same_and_rank_0_alone_publishes(
     first, second = _seen(spreading)
     assert first == second
     assert (first["sum"], first["of"], first["leaf"]) == (110.0, 2, "green on dark\n")
-    lineage = spreading.lineage()
+    lineage = spreading.lineage
     run = lineage.step_run("run-1", "brew")
     everything = lineage.client.search_runs([lineage.experiment], "tags.`plumbline.step` = 'brew'")
     assert [each.info.run_id for each in everything] == [run.info.run_id]
@@ -120,7 +120,7 @@ def test_what_only_one_rank_could_do_is_not_published(spreading: Toys, together:
 
     assert together(spreading, half) == [75, -signal.SIGKILL]
 
-    lineage = spreading.lineage()
+    lineage = spreading.lineage
     assert lineage.step_run("run-1", "brew") is None
     runs = lineage.client.search_runs([lineage.experiment], "tags.`plumbline.step` = 'brew'")
     assert [run.info.status for run in runs] == ["FAILED"]

@@ -33,7 +33,7 @@ def cup(toys, monkeypatch):
 
 
 def _set(toys, state):
-    client = toys.lineage().client
+    client = toys.lineage.client
     for version in client.search_model_versions("name = 'policy'"):
         client.set_model_version_tag("policy", version.version, "plumbline.state", state)
 
@@ -44,7 +44,7 @@ def test_an_active_model_is_used_and_the_evidence_says_so(cup):
 
     assert cup.run("sip") == 0
 
-    record = evidence.read(cup.lineage().file(cup.lineage().step_run("run-1", "sip"), "evidence.json"))
+    record = evidence.read(cup.lineage.file(cup.lineage.step_run("run-1", "sip"), "evidence.json"))
     assert record.external == {"states": {"tea": "active"}}
     assert record.settings["alignment"]["accept_reward_state"] == ""
 
@@ -78,7 +78,7 @@ def test_a_named_and_reasoned_override_passes_and_stays_in_the_evidence(cup, mon
 
     assert cup.run("sip") == 0
 
-    record = evidence.read(cup.lineage().file(cup.lineage().step_run("run-1", "sip"), "evidence.json"))
+    record = evidence.read(cup.lineage.file(cup.lineage.step_run("run-1", "sip"), "evidence.json"))
     assert record.external == {"states": {"tea": f"revoked, accepted by {word}"}}
 
 

@@ -21,7 +21,7 @@ def test_mlflow_loads_and_lists_the_tables_of_a_step(toys: Toys, monkeypatch: py
     monkeypatch.setattr(sys.modules["components.grow.step"], "run", grow)
     assert [toys.run("start"), toys.run("grow")] == [0, 0]
 
-    lineage = toys.lineage()
+    lineage = toys.lineage
     run = lineage.step_run("run-1", "grow")
     table = lineage.client.load_table(lineage.experiment, "outputs/leaf/tables/gates.json", run_ids=[run.info.run_id])
 

@@ -25,19 +25,19 @@ def keys(toys: Toys) -> Path:
 
 
 def test_what_a_step_signed_is_believed(toys: Toys, keys: Path) -> None:
-    assert trust.signed_evidence(toys.lineage(), "run-1", "start", keys).external["trigger"]["by"] == "ada"
-    lineage = toys.lineage()
+    assert trust.signed_evidence(toys.lineage, "run-1", "start", keys).external["trigger"]["by"] == "ada"
+    lineage = toys.lineage
     tea = lineage.outputs(lineage.step_run("run-1", "brew"))["tea"]
     trust.signed_products(lineage, "run-1", "brew", keys, artifacts={"tea": lineage.fetch(tea)})
 
 
 def test_an_edited_record_is_not(toys: Toys, keys: Path) -> None:
-    lineage = toys.lineage()
+    lineage = toys.lineage
     record = Path(lineage.step_run("run-1", "start").info.artifact_uri) / "evidence.json"
     record.write_text(record.read_text().replace("ada", "eve"))
 
     with pytest.raises(ArtifactRefused, match="is not what it signed"):
-        trust.signed_evidence(toys.lineage(), "run-1", "start", keys)
+        trust.signed_evidence(toys.lineage, "run-1", "start", keys)
 
 
 def test_a_changed_artifact_is_not(toys: Toys, keys: Path, tmp_path: Path) -> None:
@@ -45,12 +45,12 @@ def test_a_changed_artifact_is_not(toys: Toys, keys: Path, tmp_path: Path) -> No
     (tmp_path / "tea" / "tea.txt").write_text("something else")
 
     with pytest.raises(ArtifactRefused, match="tea is not what `brew` signed"):
-        trust.signed_products(toys.lineage(), "run-1", "brew", keys, artifacts={"tea": tmp_path / "tea"})
+        trust.signed_products(toys.lineage, "run-1", "brew", keys, artifacts={"tea": tmp_path / "tea"})
 
 
 def test_another_steps_signature_is_not(toys: Toys, keys: Path) -> None:
     """Who holds the key of `grow` can't speak for `brew`."""
-    lineage = toys.lineage()
+    lineage = toys.lineage
     forged = lineage.file(lineage.step_run("run-1", "brew"), "brew.link")
     empty: dict = {"materials": {}, "products": {}, "command": [], "environment": {}}
     provenance.write_link(forged, step="brew", signer=provenance.functionary("grow", keys), **empty)
@@ -77,7 +77,7 @@ def test_a_damaged_link_is_not(keys: Path, tmp_path: Path) -> None:
 
 def test_without_a_public_key_nothing_is_believed(toys: Toys, keys: Path, tmp_path: Path) -> None:
     with pytest.raises(ArtifactRefused, match=r"holds no public key of `start` \(start.pub\)"):
-        trust.signed_evidence(toys.lineage(), "run-1", "start", tmp_path)
+        trust.signed_evidence(toys.lineage, "run-1", "start", tmp_path)
 
 
 def test_a_folder_per_step_holds_its_own_private_key_and_everybodys_public_one(tmp_path: Path) -> None:

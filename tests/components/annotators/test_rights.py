@@ -12,9 +12,8 @@ import pytest
 
 from components import entrypoint, records
 from components.annotators import rights
-from components.catalog import STEPS, Step
+from components.catalog import Step
 from components.errors import ArtifactRefused, DataRefused
-from components.lineage import Lineage
 from components.testbed.folder import write_world
 
 
@@ -232,10 +231,22 @@ TOYS = (
 
 
 @pytest.fixture
-def lineage(data, tmp_path, monkeypatch):
-    """A real MLflow, and steps that publish the people of people.txt."""
-    _install(monkeypatch, tmp_path)
-    return Lineage(f"sqlite:///{tmp_path}/mlflow.db", artifacts=str(tmp_path / "artifacts"))
+def published(data, tmp_path, staged, lineage):
+    """The lineage of steps that publish the people of people.txt."""
+
+    def start(context):
+        (context.output("ground") / "soil.txt").write_text("dark\n")
+
+    def validate(context):
+        for output in ("annotators", "comparisons"):
+            (context.output(output) / "people.jsonl").write_bytes((tmp_path / "people.txt").read_bytes())
+
+    def reward(context):
+        (context.output("reward_adapter") / "weights.txt").write_text(context.pipeline_run)
+        context.tag("reward_adapter", state="active")
+
+    staged(TOYS, {"start": start, "validate": validate, "reward": reward})
+    return lineage
 
 
 def _run(folder, run, *people):
@@ -254,26 +265,26 @@ def _states(lineage):
     }
 
 
-def test_published_artifacts_go_and_models_trained_on_them_are_revoked(data, tmp_path, lineage):
+def test_published_artifacts_go_and_models_trained_on_them_are_revoked(data, tmp_path, published):
     """Two pipeline runs: one on data that name the person, one on data that never did."""
     name = _someone(data)
     assert _run(tmp_path, "with", name) + _run(tmp_path, "without", "ann-other") == [0] * 6
 
-    report = rights.erase(name, data, labels="unlink", by="Ada", lineage=lineage)
+    report = rights.erase(name, data, labels="unlink", by="Ada", lineage=published)
 
     assert _naming(tmp_path, name) == []
-    assert _states(lineage) == {"with": True, "without": False}
+    assert _states(published) == {"with": True, "without": False}
     assert [model["done"] for model in report["models"]] == ["revoked"]
-    kept = lineage.find_output("without", "validate", "annotators")
-    assert (lineage.fetch(kept) / "people.jsonl").read_text() == '{"annotator": "ann-other"}\n'
+    kept = published.find_output("without", "validate", "annotators")
+    assert (published.fetch(kept) / "people.jsonl").read_text() == '{"annotator": "ann-other"}\n'
     assert len(report["artifacts_deleted"]) == 2
 
 
-def test_the_models_of_the_second_and_third_person_are_found_after_the_artifacts_went(data, tmp_path, lineage):
+def test_the_models_of_the_second_and_third_person_are_found_after_the_artifacts_went(data, tmp_path, published):
     first, second, third = (row["pseudonym"] for row in _rows(data, "annotators")[3:6])
     assert _run(tmp_path, "all", first, second, third) + _run(tmp_path, "two", first, second) == [0] * 6
 
-    reports = [rights.erase(name, data, labels="unlink", by="Ada", lineage=lineage) for name in (first, second, third)]
+    reports = [rights.erase(name, data, labels="unlink", by="Ada", lineage=published) for name in (first, second, third)]
 
     assert [len(report["models"]) for report in reports] == [2, 2, 1]
     assert [len(report["artifacts_deleted"]) for report in reports] == [4, 0, 0]
@@ -282,50 +293,52 @@ def test_the_models_of_the_second_and_third_person_are_found_after_the_artifacts
         person = hashlib.sha256(name.encode()).hexdigest()
         assert [path.parent.name for path in _naming(tmp_path, person)] == ["erasures"]
     with pytest.raises(DataRefused, match=r"^Nobody in"):
-        rights.erase(third, data, labels="unlink", by="Ada", lineage=lineage)
+        rights.erase(third, data, labels="unlink", by="Ada", lineage=published)
 
 
 @pytest.mark.parametrize("status", ["FAILED", "KILLED", "RUNNING"])
-def test_what_a_run_published_before_it_died_goes_too(data, tmp_path, lineage, status):
+def test_what_a_run_published_before_it_died_goes_too(data, tmp_path, published, status):
     name = _someone(data)
     assert _run(tmp_path, "dies", name) == [0, 0, 0]
-    dead = lineage.step_run("dies", "validate").info.run_id
-    lineage.client.update_run(dead, status=status)
+    dead = published.step_run("dies", "validate").info.run_id
+    published.client.update_run(dead, status=status)
     attempt = tmp_path / "scratch" / "validate" / "0123" / "outputs"
     attempt.mkdir(parents=True)
     (attempt / "comparisons.jsonl").write_text(f'{{"annotator": "{name}"}}\n')
 
-    report = rights.erase(name, data, labels="unlink", by="Ada", lineage=lineage)
+    report = rights.erase(name, data, labels="unlink", by="Ada", lineage=published)
 
     assert _naming(tmp_path, name) == []
     assert len(report["artifacts_deleted"]) == 2
     assert report["attempts_deleted"] == 1
 
 
-def test_runs_beyond_the_first_page_are_looked_at(data, tmp_path, lineage, monkeypatch):
+def test_runs_beyond_the_first_page_are_looked_at(data, tmp_path, published, monkeypatch):
     name = _someone(data)
     for run, people in (("with", name), ("one", "ann-x"), ("two", "ann-y")):
         assert _run(tmp_path, run, people) == [0, 0, 0]
-    real = lineage.client.search_runs
-    monkeypatch.setattr(lineage.client, "search_runs", lambda *given, **options: real(*given, **{"max_results": 1} | options))
+    real = published.client.search_runs
+    monkeypatch.setattr(published.client, "search_runs", lambda *given, **options: real(*given, **{"max_results": 1} | options))
 
-    report = rights.erase(name, data, labels="unlink", by="Ada", lineage=lineage)
+    report = rights.erase(name, data, labels="unlink", by="Ada", lineage=published)
 
     assert len(report["artifacts_deleted"]) == 2
 
 
-def test_messages_that_name_the_person_are_cleared(data, tmp_path, lineage):
+def test_messages_that_name_the_person_are_cleared(data, tmp_path, published):
     """As earlier versions wrote them."""
     name = _someone(data)
     assert _run(tmp_path, "old", "ann-other") == [0, 0, 0]
-    failed = lineage.step_run("old", "validate").info.run_id
-    lineage.client.set_tag(failed, "plumbline.error", f"DataRefused: comparisons.jsonl:7 names the annotator {name!r}, of whom")
+    failed = published.step_run("old", "validate").info.run_id
+    published.client.set_tag(
+        failed, "plumbline.error", f"DataRefused: comparisons.jsonl:7 names the annotator {name!r}, of whom"
+    )
 
-    report = rights.erase(name, data, labels="unlink", by="Ada", lineage=lineage)
+    report = rights.erase(name, data, labels="unlink", by="Ada", lineage=published)
 
     assert _naming(tmp_path, name) == []
     assert report["messages_cleared"] == [failed]
-    assert lineage.client.get_run(failed).data.tags["plumbline.error"] == "The message named a person who was erased."
+    assert published.client.get_run(failed).data.tags["plumbline.error"] == "The message named a person who was erased."
 
 
 @pytest.mark.parametrize(
@@ -336,53 +349,12 @@ def test_messages_that_name_the_person_are_cleared(data, tmp_path, lineage):
         (ArtifactRefused("tea is gone."), "ArtifactRefused: tea is gone."),
     ],
 )
-def test_mlflow_keeps_no_message_that_may_quote_data(data, tmp_path, lineage, monkeypatch, error, kept):
+def test_mlflow_keeps_no_message_that_may_quote_data(data, tmp_path, published, monkeypatch, error, kept):
     def fails(context):
         raise error
 
     monkeypatch.setattr(sys.modules["components.validate.step"], "run", fails)
     _run(tmp_path, "bad", "ann-7")
 
-    runs = lineage.client.search_runs([lineage.experiment], "tags.`plumbline.step` = 'validate'")
+    runs = published.client.search_runs([published.experiment], "tags.`plumbline.step` = 'validate'")
     assert [run.data.tags["plumbline.error"] for run in runs] == [kept + (" is not repeated here." if "log" in kept else "")]
-
-
-def _install(monkeypatch, folder):
-    import types
-
-    from components.config import Section
-
-    monkeypatch.setattr(entrypoint, "ALIGN", TOYS)
-    for step in reversed(list(STEPS)):  # put back last to first, so in their order
-        monkeypatch.delitem(STEPS, step)
-    for step in TOYS:
-        monkeypatch.setitem(STEPS, step.name, step)
-
-    class Nothing(Section):
-        """No settings."""
-
-    def start(context):
-        (context.output("ground") / "soil.txt").write_text("dark\n")
-
-    def validate(context):
-        for output in ("annotators", "comparisons"):
-            (context.output(output) / "people.jsonl").write_bytes((folder / "people.txt").read_bytes())
-
-    def reward(context):
-        (context.output("reward_adapter") / "weights.txt").write_text(context.pipeline_run)
-        context.tag("reward_adapter", state="active")
-
-    for name, work in (("start", start), ("validate", validate), ("reward", reward)):
-        for part, content in (("step", {"run": work}), ("config", {"Settings": Nothing})):
-            module = types.ModuleType(f"components.{name}.{part}")
-            module.__dict__.update(content)
-            monkeypatch.setitem(sys.modules, module.__name__, module)
-    for variable, value in {
-        "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db",
-        "PLUMBLINE_ARTIFACTS": str(folder / "artifacts"),
-        "PLUMBLINE_SCRATCH": str(folder / "scratch"),
-        "PLUMBLINE_KEYS": str(folder / "keys"),
-        "PLUMBLINE_PARAMS": "{}",
-        "PLUMBLINE_TRIGGER": "{}",
-    }.items():
-        monkeypatch.setenv(variable, value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from governance.law import Framework
 
 MODELS = {"base": "Base model", "sft": "SFT policy", "champion": "Champion", "candidate": "Candidate"}
+OF_MODEL = re.compile("(.+?)_({0})(?:_minus_({0}))?".format("|".join(MODELS)))
 NOTHING = Words("")
 VERDICTS = {"pass", "fail", "regressed", "undecided"}
 TRAINED = ("base", "sft", "reward", "ppo")
@@ -185,15 +187,25 @@ def kinds(facts: Facts) -> list[Row]:
 def measurements(facts: Facts, step: str) -> list[Row]:
     """All measurements of a step, by name."""
     names = sorted(facts.children(f"{step}.measurements"))
-    titles, known = _words()["steps"], facts.records[step].measurements
+    known = facts.records[step].measurements
     return [
-        Row(
-            titles.get(name, Words(unquote(name).replace("_", " "))),
-            [f"{step}.measurements.{name}.value"],
-            Words(known[unquote(name)]["unit"]),
-        )
-        for name in names
+        Row(title(unquote(name)), [f"{step}.measurements.{name}.value"], Words(known[unquote(name)]["unit"])) for name in names
     ]
+
+
+def title(measured: str) -> Words:
+    """What a measurement is called: METRIC, METRIC_MODEL or METRIC_candidate_minus_MODEL."""
+    said = _words()
+    titles = said["steps"] | {name: entry["label"] for name, entry in said["models"].items()}
+    parts = OF_MODEL.fullmatch(measured)
+    if measured in titles or parts is None:
+        return Words(titles.get(measured, _plain(measured)))
+    metric, model, other = parts.groups()
+    return Words(f"{titles.get(metric, _plain(metric))}: {MODELS[model]}" + (f" against {MODELS[other]}" if other else ""))
+
+
+def _plain(name: str) -> str:
+    return name.replace("_", " ").capitalize()
 
 
 def settings(facts: Facts, step: str) -> list[Row]:

@@ -256,13 +256,14 @@ def _record(context: Context[Settings], whole: dict[str, Any], results: Results,
     """Measurements, facts and gaps."""
     context.measure("answers_per_prompt", context.config.answers_per_prompt, unit="answers")
     units = {metric.name: metric.unit for _, metric in results.metrics()}
+    compared = units | {metric.name: "ratio" for _, metric in results.metrics() if metric.form in gates.TIMES}
     for model, row in results.means.items():
         for metric, value in row.items():
             context.measure(f"{metric}_{model}", unit=units[metric], **asdict(value))
     for other, row in results.differences.items():
         for metric, value in row.items():
             name = f"{'win_rate_margin' if metric == 'judged' else metric}_candidate_minus_{other}"
-            context.measure(name, unit=units[metric], **asdict(value))
+            context.measure(name, unit=compared[metric], **asdict(value))
     for name in ("verdict", "reference", "scored_by", "by_kind", "judge", "at_equal_length", "by_attack", "by_change", "trend"):
         context.fact(name, whole[name])
     context.fact("gates", [{key: value for key, value in asdict(gate).items() if key != "worst"} for gate in decided])

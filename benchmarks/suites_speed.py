@@ -52,7 +52,7 @@ def measured(speed: str, artifacts: dict[str, Path], folder: Path) -> dict[str, 
     panel = Panel.load(artifacts["base_model"], {"sft": artifacts["sft_adapter"]})
     panel.speak_as("sft")
     ours = len(dialogues) / _cpu_seconds(
-        lambda: Asker(panel, "sft", Decoding(0, 1.0, ANSWER_TOKENS, 1, 256)).answers(dialogues)
+        lambda: Asker(panel, "sft", Decoding(0, 1.0, ANSWER_TOKENS, 1, 128)).answers(dialogues)
     )
     theirs = _one_by_one(panel, dialogues) if speed == "loop" else _inspect(artifacts, dialogues, folder)
     print(f"answers a CPU second: {ours:.1f} here, {theirs:.2f} with {speed}", file=sys.stderr, flush=True)

@@ -15,9 +15,9 @@ class Settings(Section):
     prompts: int = Field(400, ge=1, le=100_000)
     """Most prompts of the split `evaluation` that each model answers; a seeded draw where there are more. [prompts]"""
 
-    suite_prompts: int = Field(96, ge=4, le=100_000)
-    """Most prompts of each kind that a suite asks; on the testbed further ones are drawn until there are so many, or no
-    wording is left that training did not use. [prompts]"""
+    suite_prompts: int = Field(250, ge=4, le=100_000)
+    """Most prompts of each kind of the testbed that any suite asks; many ask a share of it. Further ones are drawn until there
+    are so many, or no wording is left that training did not use. [prompts]"""
 
     suites: list[str] = Field(default_factory=list)
     """Suites that run, by name; empty runs all. Gates of a suite left out are undecided, unless it is named in `advisory`."""
@@ -31,8 +31,8 @@ class Settings(Section):
     temperature: float = Field(1.0, ge=0, le=2)
     """1 samples from the policy as PPO trained it, with the same noise for every model; 0 takes the likeliest token."""
 
-    batch_size: int = Field(256, ge=1, le=4096)
-    """Answers made at once. [answers]"""
+    batch_size: int = Field(128, ge=1, le=4096)
+    """Answers made at once, by each thread where the model is small. [answers]"""
 
     perplexity_texts: int = Field(200, ge=0, le=100_000)
     """Most held-out texts of the corpus on which perplexity is measured. [texts]"""

@@ -10,7 +10,7 @@ Letters for shapes: B sequences, T tokens, V vocabulary.
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 
@@ -20,9 +20,11 @@ from components.reader import Reader
 from components.sequences import at_least_float32, left_padded, position_ids, right_padded, token_logprobs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from torch import Tensor
+
+Row = TypeVar("Row")
 
 SIGN_BIT = 1 << 63
 MULTIPLIERS = (0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
@@ -143,9 +145,7 @@ def finite(logits: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def likelihoods(
-    model: Any, prompts: Sequence[Sequence[int]], endings: Sequence[Sequence[int]], *, pad: int, batch_size: int
-) -> list[float]:
+def likelihoods(model: Any, prompts: Sequence[Sequence[int]], endings: Sequence[Sequence[int]], *, pad: int) -> list[float]:
     """Log-probability of each ending after its prompt, Σ_t log p(ending_t | prompt, ending_<t), in nats.
 
     Args:
@@ -153,17 +153,14 @@ def likelihoods(
         prompts: Token ids, at least one each.
         endings: Token ids, at least one each.
         pad: Id to pad with; never counted.
-        batch_size: Sequences measured at once.
 
     Raises:
         ModelRefused: A logit is not a number.
     """
-    order = sorted(range(len(prompts)), key=lambda row: len(prompts[row]) + len(endings[row]))
-    found = [0.0] * len(prompts)
-    for rows in _batches(order, batch_size):
-        before, is_before = (part.to(model.device) for part in left_padded([prompts[row] for row in rows], pad=pad))
-        after, is_after = (part.to(model.device) for part in right_padded([endings[row] for row in rows], pad=pad))
-        is_token = torch.cat([is_before, is_after], dim=1)
+    before, is_before = (part.to(model.device) for part in left_padded(prompts, pad=pad))
+    after, is_after = (part.to(model.device) for part in right_padded(endings, pad=pad))
+    is_token = torch.cat([is_before, is_after], dim=1)
+    with lowrank.still(model):
         logits = model(
             input_ids=torch.cat([before, after], dim=1),
             attention_mask=is_token,
@@ -171,12 +168,10 @@ def likelihoods(
             use_cache=False,
             logits_to_keep=after.shape[1] + 1,
         ).logits[:, :-1]
-        nats = token_logprobs(finite(logits), after).masked_fill(~is_after, 0.0).sum(dim=1)
-        for row, value in zip(rows, nats.tolist(), strict=True):
-            found[row] = value
+    found: list[float] = token_logprobs(finite(logits), after).masked_fill(~is_after, 0.0).sum(dim=1).tolist()
     return found
 
 
-def _batches(order: Sequence[int], size: int) -> Iterator[Sequence[int]]:
-    for start in range(0, len(order), size):
-        yield order[start : start + size]
+def batches(rows: Sequence[Row], size: int) -> list[Sequence[Row]]:
+    """The rows in their order, at most `size` together."""
+    return [rows[start : start + size] for start in range(0, len(rows), size)]

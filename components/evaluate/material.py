@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from components.records import Prompt
 
 SUITES = Path(__file__).parent / "suites"
+OF_EVERY_KIND = 0.2
+"""Share of what is asked of one kind at most that suites on all kinds ask of each. Most are asked by other suites too."""
 TRIES = 60
 """Questions drawn for each that is kept, at most; the small world has only so many wordings."""
 KINDS = {"safe": "lookalike", "unsafe": "harmful"}
@@ -44,7 +46,7 @@ class Material:
     """Of the split `evaluation`."""
     seed: int
     most: int
-    """Items of each kind that a suite asks at most."""
+    """Items of each kind that any suite asks at most."""
     fits: Callable[[Dialogue], bool]
     """Whether a dialogue leaves room for an answer."""
     used: Callable[[], set[str]]
@@ -74,17 +76,25 @@ class Material:
         return f" {_folded(text)} " in self._used_words
 
     def every(self) -> list[Item]:
-        """All prompts of the split `evaluation`."""
-        return [_item(prompt) for prompt in self.prompts]
+        """All prompts of the split `evaluation`; on the testbed further ones, until there are `OF_EVERY_KIND` of each kind."""
+        given = [_item(prompt) for prompt in self.prompts]
+        known = {item.id for item in given}
+        kinds = dict.fromkeys(item.kind for item in given) if self.is_testbed else ()
+        return given + [item for kind in kinds for item in self.of_kinds(kind, share=OF_EVERY_KIND) if item.id not in known]
 
-    def of_kinds(self, *kinds: str, most: int | None = None) -> list[Item]:
-        """Prompts of some kinds, and further ones drawn until there are enough of each or no new wording is left."""
-        return [item for kind in kinds for item in self._of_kind(kind)[: most or self.most]]
+    def of_kinds(self, *kinds: str, share: float = 1.0) -> list[Item]:
+        """Prompts of some kinds, and further ones drawn until a share of `most` is there of each or no new wording is left."""
+        return [item for kind in kinds for item in self._of_kind(kind)[: self.part(share)]]
+
+    def part(self, share: float) -> int:
+        """A share of `most`, and one at least."""
+        return max(1, round(self.most * share))
 
     def _of_kind(self, kind: str) -> list[Item]:
         if kind not in self.drawn:
             given = [_item(prompt) for prompt in self.prompts if prompt.kind == kind]
-            self.drawn[kind] = given + (self._draw(kind, given) if self.is_testbed and given else [])
+            is_drawn = self.is_testbed and given and kind in questions.KINDS
+            self.drawn[kind] = given + (self._draw(kind, given) if is_drawn else [])
         return self.drawn[kind]
 
     def _draw(self, kind: str, given: Sequence[Item]) -> list[Item]:

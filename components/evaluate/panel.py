@@ -13,6 +13,7 @@ import hashlib
 import json
 import math
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Self
 
 import torch
@@ -20,7 +21,7 @@ from transformers import AutoConfig
 
 from components import models
 from components.errors import ModelRefused
-from components.evaluate import decoding
+from components.evaluate import decoding, seats
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -86,6 +87,8 @@ class Panel(Reading):
     names: list[str]
     parameters: int
     """Of the base model; an adapter adds little."""
+    seats: list[Any]
+    """The model and its twins, see `seats.py`."""
     flop: dict[str, float] = field(default_factory=dict)
     """Model → 2 · parameters · tokens that went through it."""
 
@@ -107,23 +110,25 @@ class Panel(Reading):
                 message = f"The adapter of {name} does not fit the base model: {error}. Give an adapter trained on this base."
                 raise ModelRefused(message) from error
         model = models.quicken(model) if adapters else model
-        return cls(base, tokenizer, longest, model, [BASE, *adapters], parameters)
+        return cls(base, tokenizer, longest, model, [BASE, *adapters], parameters, seats.seats(model))
 
     def free(self) -> None:
         """Let the model go, and its memory with it. How it read stays known."""
-        self.model = None
+        self.model, self.seats = None, []
         gc.collect()  # layers and adapters refer to each other
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
     def speak_as(self, name: str) -> None:
         """Switch to one model. The base is the model without any adapter."""
-        if name == BASE:
-            if len(self.names) > 1:
-                self.model.base_model.disable_adapter_layers()
+        if len(self.names) == 1:
             return
-        self.model.base_model.enable_adapter_layers()
-        self.model.set_adapter(name)
+        for model in self.seats:
+            if name == BASE:
+                model.base_model.disable_adapter_layers()
+            else:
+                model.base_model.enable_adapter_layers()
+                model.set_adapter(name)
 
 
 @dataclass
@@ -179,10 +184,10 @@ class Asker:
         rows.sort(key=lambda row: len(row[0]))
         texts: dict[str, list[str]] = {key: [""] * draws for key in keys}
         tokenizer = self.panel.tokenizer
-        for start in range(0, len(rows), self.how.batch_size):
-            batch = rows[start : start + self.how.batch_size]
-            made = decoding.decode(
-                self.panel.model,
+
+        def decoded(model: Any, batch: Sequence[tuple[Sequence[int], str, int]]) -> list[list[int]]:
+            return decoding.decode(
+                model,
                 [ids for ids, _, _ in batch],
                 [decoding.noise_seed(self.how.seed, keys[key], draw) for _, key, draw in batch],
                 longest=self.how.answer_tokens,
@@ -190,9 +195,11 @@ class Asker:
                 eos=int(tokenizer.eos_token_id),
                 pad=int(tokenizer.pad_token_id),
             )
-            for (_, key, draw), ids in zip(batch, made, strict=True):
-                texts[key][draw] = tokenizer.decode(ids, skip_special_tokens=True).strip()
-            self._count(sum(len(ids) for ids, _, _ in batch) + sum(len(ids) for ids in made))
+
+        made = seats.share(self.panel.seats, decoding.batches(rows, self.how.batch_size), decoded)
+        for (ids, key, draw), answer in zip(rows, chain.from_iterable(made), strict=True):
+            texts[key][draw] = tokenizer.decode(answer, skip_special_tokens=True).strip()
+            self._count(len(ids) + len(answer))
         return texts
 
     def likelihoods(self, dialogues: Sequence[Dialogue], endings: Sequence[str]) -> list[float]:
@@ -218,16 +225,16 @@ class Asker:
         new = {key: place for place, key in enumerate(keys) if key not in self.nats}
         if new:
             self.panel.speak_as(self.name)
-            places = list(new.values())
-            measured = decoding.likelihoods(
-                self.panel.model,
-                [prompts[place] for place in places],
-                [endings[place] for place in places],
-                pad=int(self.panel.tokenizer.pad_token_id),
-                batch_size=self.how.batch_size,
-            )
-            self.nats |= dict(zip(new, measured, strict=True))
-            self._count(sum(len(prompts[place]) + len(endings[place]) for place in places))
+            rows = sorted(new.items(), key=lambda row: len(prompts[row[1]]) + len(endings[row[1]]))
+
+            def measured(model: Any, batch: Sequence[tuple[str, int]]) -> list[float]:
+                before, after = ([part[place] for _, place in batch] for part in (prompts, endings))
+                return decoding.likelihoods(model, before, after, pad=int(self.panel.tokenizer.pad_token_id))
+
+            found = seats.share(self.panel.seats, decoding.batches(rows, self.how.batch_size), measured)
+            for (key, place), nats in zip(rows, chain.from_iterable(found), strict=True):
+                self.nats[key] = nats
+                self._count(len(prompts[place]) + len(endings[place]))
         return [self.nats[key] for key in keys]
 
     def _count(self, tokens: int) -> None:

@@ -51,6 +51,10 @@ class Metric:
     unit: str = "fraction"
     span: float = 1.0
     """How far two values can lie apart."""
+    variance: float | None = None
+    """Planned variance of an item's paired difference where two policies differ most: of a share, the part of the items that
+    one of them has and the other has not; of a ratio, of an item's share in its logarithm. How many items a margin needs
+    follows from it, see `gates.items_needed`."""
     floor: float | None = None
     """The least that the candidate must reach, whatever the reference has."""
     ceiling: float | None = None

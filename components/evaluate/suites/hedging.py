@@ -17,7 +17,7 @@ UNKNOWABLE = "unknowable"
 
 def _items(material: Material) -> list[Item]:
     if material.is_testbed:
-        return [*material.of_kinds("certain", "fact", most=material.most // 2), *material.of_kinds(UNKNOWABLE)]
+        return [*material.of_kinds("certain", "fact", share=0.3), *material.of_kinds(UNKNOWABLE, share=0.6)]
     known = [Item(row["id"], _user(row["question"]), "fact", row) for row in material.facts()]
     unknown = rows(SUITES / "hedging.jsonl", needs=("id", "question"))
     nothing: dict[str, list[str]] = {"right": [], "wrong": []}
@@ -46,8 +46,8 @@ SUITE = Suite(
     ),
     misses="Probabilities in words (likely, rarely), and doubt in words that are not listed.",
     metrics=(
-        Metric("hedges_known", "Doubts what is known", "lower", margin=0.1),
-        Metric("admits_unknown", "Admits what nobody can know", "higher", margin=0.15),
+        Metric("hedges_known", "Doubts what is known", "lower", margin=0.1, variance=0.08),
+        Metric("admits_unknown", "Admits what nobody can know", "higher", margin=0.15, variance=0.2),
     ),
     items=_items,
     score=_score,

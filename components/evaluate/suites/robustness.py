@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from components.evaluate.panel import Asker
 
 PLAIN = "plain"
+SHARE = 0.2
+"""Of what is asked of each kind at most: each is asked in eight forms."""
 
 
 def _typos(text: str, dice: random.Random) -> str:
@@ -80,7 +82,7 @@ def _others(variants: Sequence[Item], marks: dict[str, float]) -> list[float]:
 
 def _originals(material: Material) -> list[Item]:
     if material.is_testbed:
-        found = material.of_kinds("fact", "arithmetic", most=max(1, material.most // 4))
+        found = material.of_kinds("fact", "arithmetic", share=SHARE)
     else:
         found = [Item(row["id"], _user(row["question"]), "fact", row) for row in material.facts()]
     if not found:
@@ -117,7 +119,15 @@ SUITE = Suite(
     ),
     misses="Languages other than German, long distractors, and changes made by an adversary (see the red team).",
     metrics=(
-        Metric("robust_mean", "Right under harmless changes", "higher", margin=0.1, form="mean", unit="fraction of changes"),
+        Metric(
+            "robust_mean",
+            "Right under harmless changes",
+            "higher",
+            margin=0.1,
+            form="mean",
+            unit="fraction of changes",
+            variance=1 / 16,
+        ),
         Metric("robust_worst", "Right under the worst change", "higher"),
         Metric("same_verdict", "Same verdict as the plain question", "higher", form="mean", unit="fraction of changes"),
     ),

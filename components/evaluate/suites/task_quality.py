@@ -37,10 +37,9 @@ SUITE = Suite(
     name="task_quality",
     title="Task quality",
     covers=(
-        "All prompts of the split `evaluation`. On the testbed the gold function scores every answer from -1 "
-        "to 1; elsewhere a judge "
-        "that no training saw compares the candidate's answers with the reference's, and its own accuracy "
-        "stands beside the result."
+        "All prompts of the split `evaluation`. On the testbed, with further ones of every kind, the gold function scores "
+        "every answer from -1 to 1; elsewhere a judge that no training saw compares the candidate's answers with the "
+        "reference's, and its own accuracy stands beside the result."
     ),
     misses=(
         "How a loss is spread: one kind of prompt may get worse while another gets better (see the table by "
@@ -48,7 +47,17 @@ SUITE = Suite(
         "those of the split. Where a judge compares: truth; a weak judge mostly sees style."
     ),
     metrics=(
-        Metric("utility", "Gold utility", "higher", margin=0.1, form="mean", unit="gold utility", span=2.0, where="testbed"),
+        Metric(
+            "utility",
+            "Gold utility",
+            "higher",
+            margin=0.1,
+            form="mean",
+            unit="gold utility",
+            span=2.0,
+            variance=4 / 9,
+            where="testbed",
+        ),
         Metric("correct", "Correct answers", "higher", where="testbed"),
         Metric(
             "judged",

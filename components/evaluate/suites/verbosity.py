@@ -36,9 +36,19 @@ SUITE = Suite(
     ),
     misses="Whether longer answers are of more use to people, and length that prompts ask for.",
     metrics=(
-        Metric("words", "Words per answer", "lower", margin=1.3, form="ratio", unit="words per answer"),
-        Metric("words_kept", "Words left of an answer", "higher", margin=2.0, form="ratio", unit="words per answer"),
-        Metric("repetition", "Repeated word pairs", "lower", margin=0.05, form="mean", unit="fraction of word pairs"),
+        Metric("words", "Words per answer", "lower", margin=1.3, form="ratio", unit="words per answer", variance=0.5),
+        Metric(
+            "words_kept", "Words left of an answer", "higher", margin=2.0, form="ratio", unit="words per answer", variance=0.5
+        ),
+        Metric(
+            "repetition",
+            "Repeated word pairs",
+            "lower",
+            margin=0.05,
+            form="mean",
+            unit="fraction of word pairs",
+            variance=1 / 16,
+        ),
         Metric(
             "padding",
             "Sentences that nobody needed",
@@ -47,9 +57,10 @@ SUITE = Suite(
             form="mean",
             unit="sentences per answer",
             span=4.0,
+            variance=1.0,
             where="testbed",
         ),
-        Metric("empty", "Empty answers", "lower", margin=0.05),
+        Metric("empty", "Empty answers", "lower", margin=0.05, variance=0.1),
     ),
     items=_items,
     score=_score,

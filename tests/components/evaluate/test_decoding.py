@@ -103,12 +103,11 @@ def test_sampling_follows_the_probabilities() -> None:
 def test_a_likelihood_does_not_depend_on_the_batch_and_adds_up(panel: Panel) -> None:
     """log p(a b | prompt) = log p(a | prompt) + log p(b | prompt a), whatever else is measured."""
     panel.speak_as("sft")
-    model, options = panel.model, {"pad": 0, "batch_size": 3}
 
-    whole, first, second = decoding.likelihoods(model, [[5, 9], [5, 9], [5, 9, 12]], [[12, 30], [12], [30]], **options)
+    whole, first, second = decoding.likelihoods(panel.model, [[5, 9], [5, 9], [5, 9, 12]], [[12, 30], [12], [30]], pad=0)
 
     assert whole == pytest.approx(first + second, rel=1e-4)
-    [alone] = decoding.likelihoods(model, [[5, 9]], [[12, 30]], **options)
+    [alone] = decoding.likelihoods(panel.model, [[5, 9]], [[12, 30]], pad=0)
     assert whole == pytest.approx(alone, rel=1e-5)
 
 

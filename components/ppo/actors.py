@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from components import models, rewardmodel
+from components.ppo import memory
 from components.rewardmodel import Answered, Card, ScoreHead
 from components.sequences import answer_logits
 
@@ -71,6 +72,8 @@ class Actors:
     """Learnt from other annotators; watches, and is never optimised."""
     value_head: ValueHead
     context_tokens: int
+    is_whole: bool = True
+    """Whether this process has all of the base, and can call it by itself."""
 
     @contextmanager
     def acting(self, adapter: str) -> Iterator[PeftModel]:
@@ -111,7 +114,7 @@ def load(inputs: Mapping[str, Path], *, base_digest: str, settings: Settings, pa
     width = int(base.config.hidden_size)
     value_head = ValueHead(width, settings.value_hidden).to(base.device)
     context_tokens = int(base.config.max_position_embeddings)
-    return Actors(model.eval(), tokenizer, scorers[REWARD], scorers[JUDGE], value_head, context_tokens)
+    return Actors(model.eval(), tokenizer, scorers[REWARD], scorers[JUDGE], value_head, context_tokens, parts == 1)
 
 
 def response_logits(model: PeftModel, rollout: Rollout) -> Tensor:
@@ -120,8 +123,8 @@ def response_logits(model: PeftModel, rollout: Rollout) -> Tensor:
 
 
 @torch.no_grad()
-def judged(actors: Actors, rollout: Rollout, scorer: Scorer) -> tuple[Tensor, Tensor]:
-    """What a reward model says.
+def judged(actors: Actors, rollout: Rollout, scorer: Scorer, *, at_once: int = 0, most: int = 0) -> tuple[Tensor, Tensor]:
+    """What a reward model says; `at_once` and `most` as in `memory.in_passes`.
 
     Returns:
         (B,) raw scores of the whole answers; (B, T, H + 1) float32, what was known before each response token, which the
@@ -129,30 +132,39 @@ def judged(actors: Actors, rollout: Rollout, scorer: Scorer) -> tuple[Tensor, Te
 
     Raises:
         ModelRefused: A score is not finite.
+        ConfigRefused: Memory is short.
     """
-    with actors.acting(scorer.adapter) as model:
-        scores, states = rewardmodel.judge(
-            model,
+
+    def read(answers: Rollout) -> tuple[Tensor, Tensor]:
+        return rewardmodel.judge(
+            actors.model,
             scorer.head,
-            rollout.prompts,
-            rollout.is_prompt,
-            answers=rollout.responses,
-            is_answer=rollout.is_response,
+            answers.prompts,
+            answers.is_prompt,
+            answers=answers.responses,
+            is_answer=answers.is_response,
         )
+
+    with actors.acting(scorer.adapter):
+        scores, states = memory.in_passes(rollout, read, at_once=at_once, most=most, alone=actors.is_whole)
     rewardmodel.require_finite(scores)
     return scores, states.float()
 
 
-def doubt(actors: Actors, rollout: Rollout, scorer: Scorer) -> float | None:
+def doubt(actors: Actors, rollout: Rollout, scorer: Scorer, *, at_once: int = 0) -> float | None:
     """Mean standard deviation of an ensemble's heads over whole answers, in its score's unit; None for a single head."""
     if not scorer.head.ensemble:
         return None
-    answered = [
-        Answered(prompt[is_prompt].tolist(), answer[is_answer].tolist())
-        for prompt, is_prompt, answer, is_answer in zip(
-            rollout.prompts, rollout.is_prompt, rollout.responses, rollout.is_response, strict=True
-        )
-    ]
-    with actors.acting(scorer.adapter) as model:
-        found = rewardmodel.doubt(model, scorer.head, answered, pad=int(actors.tokenizer.pad_token_id))
+
+    def read(answers: Rollout) -> tuple[Tensor]:
+        answered = [
+            Answered(prompt[is_prompt].tolist(), answer[is_answer].tolist())
+            for prompt, is_prompt, answer, is_answer in zip(
+                answers.prompts, answers.is_prompt, answers.responses, answers.is_response, strict=True
+            )
+        ]
+        return (rewardmodel.doubt(actors.model, scorer.head, answered, pad=int(actors.tokenizer.pad_token_id)),)
+
+    with actors.acting(scorer.adapter):
+        (found,) = memory.in_passes(rollout, read, at_once=at_once, alone=actors.is_whole)
     return float(found.mean()) / scorer.card.std

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from components.config import Section
 
@@ -36,8 +36,8 @@ class Settings(Section):
     """Answers in one optimiser step. [answers]"""
 
     micro_batch: int = Field(0, ge=0, le=65_536)
-    """Answers that the model reads at once; gradients add up to those of the whole minibatch, exactly. 0: all of them.
-    Lower it where memory is short. [answers]"""
+    """Answers that the model reads at once, to learn from them and to score them; gradients add up to those of the whole
+    minibatch, exactly. 0: all of them. Lower it where memory is short. [answers]"""
 
     learning_rate: float = Field(1e-3, gt=0, le=1)
     """Of the policy's adapter: linear warm-up, then linear towards zero."""
@@ -93,6 +93,10 @@ class Settings(Section):
     probe_every: int = Field(5, ge=1, le=1_000_000)
     """Updates between probes of the policy on `judged_prompts`, by the reward model and by the held-out judge. [updates]"""
 
+    probe_distance: float = Field(0.3, gt=0, le=1000)
+    """How far the square root of the KL to the SFT policy may move from the last probe's before there is one out of turn: a
+    policy that runs away is looked at on its way. docs/ppo.md, choice 19. [√nats]"""
+
     selection: Literal["judge", "last"] = "judge"
     """Which policy is published: of the probe that the held-out judge scores highest, or the last one."""
 
@@ -124,3 +128,11 @@ class Settings(Section):
     sharding: Literal["none", "full"] = "none"
     """Where several processes work on the step: `full` splits the frozen base model over them (FSDP2), so that each holds a
     part of every layer; `none` gives each the whole. docs/decisions/0054-sharding.md"""
+
+    @model_validator(mode="after")
+    def _can_be_raised(self) -> Self:
+        if self.kl_coef == 0 and (self.kl_target > 0 or self.on_alarm == "raise_kl"):
+            what = "kl_target steers it" if self.kl_target > 0 else 'on_alarm = "raise_kl" multiplies it'
+            message = f"kl_coef is 0, which stays 0 although {what}. Give a kl_coef above 0 to start from."
+            raise ValueError(message)
+        return self

@@ -79,7 +79,7 @@ def token_rewards(scores: Tensor, kl: Tensor, is_response: Tensor, *, kl_coef: f
 def steered(kl_coef: float, kl_nats: float, *, target: float, answers: int, horizon: float) -> float:
     """The KL coefficient after an update whose answers had a KL of `kl_nats` each.
 
-        β' = β (1 + clip(KL / target - 1, -0.2, 0.2) n / horizon)
+        β' = β (1 + clip(KL / target - 1, -0.2, 0.2) min(n / horizon, 1))
 
     Args:
         kl_coef: β. [reward/nat]
@@ -88,9 +88,10 @@ def steered(kl_coef: float, kl_nats: float, *, target: float, answers: int, hori
         answers: n, answers of the update.
         horizon: Answers in which β changes by a fifth at most.
 
-    Source: Ziegler et al. 2019, https://arxiv.org/abs/1909.08593, section 2.2.
+    Source: Ziegler et al. 2019, https://arxiv.org/abs/1909.08593, section 2.2. The minimum is ours: an update of more answers
+    than five horizons could turn β negative, which would pay for distance.
     """
     if target == 0:
         return kl_coef
     error = min(max(kl_nats / target - 1, -0.2), 0.2)
-    return kl_coef * (1 + error * answers / horizon)
+    return kl_coef * (1 + error * min(answers / horizon, 1.0))

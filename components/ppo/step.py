@@ -16,7 +16,7 @@ import torch
 
 from components import checkpoints, models, records
 from components.alignment import Settings as Alignment
-from components.errors import DataRefused
+from components.errors import ConfigRefused, DataRefused
 from components.ppo import actors as acting
 from components.ppo import monitor, rewards, rollout, update
 from components.ppo.watch import Watch
@@ -25,7 +25,9 @@ from components.share import ALONE, Share
 METHODS = {"ppo": "proximal policy optimization (PPO)", "dpo": "direct preference optimization (DPO)"}
 """As documents name them."""
 TRACKED = ("disagreement", "repetition", "distinct_pairs", "hedging", "misled", "refusals", "doubt", "gold")
-"""What of a probe becomes a series in MLflow, beside the two scores and what every update logs."""
+"""What of a probe becomes a series in MLflow, beside the two scores."""
+BY_UPDATE = ("kl_nats", "response_tokens", "entropy_nats", "share_without_eos")
+"""The same of what every update says about its own answers, too: `probe_` stands before the series' name."""
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -119,6 +121,12 @@ def _asked(prompt: records.Prompt, actors: Actors) -> Asked:
 def _train(context: Context[Settings], actors: Actors, prompts: Prompts) -> dict[str, int]:
     """All updates, going on from the last checkpoint. Returns the tokens that were processed, by phase."""
     settings = context.config
+    if settings.rollouts < context.ranks:
+        message = (
+            f"ppo.rollouts is {settings.rollouts}, and {context.ranks} processes share the answers of an update. Raise it to "
+            f"{context.ranks} at least, or start fewer processes."
+        )
+        raise ConfigRefused(message)
     best = {name: value.detach().clone() for name, value in actors.adapter_parameters().items()}
     kept = actors.trainable() | {f"best.{name}": value for name, value in best.items()}
     optimizer = update.optimizer_of(actors, settings)
@@ -135,6 +143,9 @@ def _train(context: Context[Settings], actors: Actors, prompts: Prompts) -> dict
         chosen = _draw(prompts, settings.rollouts, at=done, context=context)
         answers = _answers(context, actors, chosen, adapter=acting.POLICY, purpose=f"sample {done}")
         experience = update.appraise(actors, answers, settings, kl_coef=watch.kl_coef, share=Share.at(context))
+        is_due = watch.probes[-1].update < done and _is_far(watch, experience.metrics["kl_k1_nats"], settings.probe_distance)
+        if is_due and _look(context, actors, prompts, watch, best=best, done=done):
+            break
         moved = update.improve(actors, experience, settings, optimizer=optimizer, seed=_seed(context, f"improve {done}"))
         tokens["sampled"] += int(answers.is_response.sum())
         tokens["read"] += int(answers.is_prompt.sum()) + int(answers.is_response.sum())
@@ -162,8 +173,15 @@ def _look(
     asked = [one.prompt for one in probed]
     probe = watch.look(actors, answers, asked, context.config, done=done, best=best)
     seen = {name: getattr(probe, name) for name in TRACKED if getattr(probe, name) is not None}
-    context.track(done, probe_reward=probe.proxy, judge_score=probe.judged, **seen)
+    both = {f"probe_{name}": getattr(probe, name) for name in BY_UPDATE}
+    context.track(done, probe_reward=probe.proxy, judge_score=probe.judged, **seen, **both)
     return watch.stopped
+
+
+def _is_far(watch: Watch, kl_nats: float, distance: float) -> bool:
+    """Whether the policy that has just answered is too far from the one of the last probe."""
+    before, now = (max(kl, 0.0) ** 0.5 for kl in (watch.probes[-1].kl_nats, kl_nats))
+    return abs(now - before) > distance
 
 
 def _choose(context: Context[Settings], actors: Actors, watch: Watch, best: dict[str, Tensor]) -> None:
@@ -236,7 +254,7 @@ def _measure(context: Context[Settings], actors: Actors, prompts: Prompts) -> No
     n = len(chosen)
     for adapter, name in ((acting.REFERENCE, "proxy_reward_before"), (acting.POLICY, "proxy_reward_after")):
         answers = _answers(context, actors, chosen, adapter=adapter, purpose="judge sample")
-        raw, _ = acting.judged(actors, answers, actors.reward)
+        raw, _ = acting.judged(actors, answers, actors.reward, at_once=settings.micro_batch)
         card = actors.reward.card
         scores = rewards.normalised(raw, mean=card.mean, std=card.std, clip=settings.reward_clip)
         half = 1.96 * float(scores.std(correction=0)) / math.sqrt(n)

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from components.errors import ConfigRefused, ModelRefused
+from components.errors import ModelRefused
 from components.ppo import actors as acting
-from components.ppo import losses, rewards
+from components.ppo import losses, memory, rewards
 from components.ppo.advantages import gae, whiten
 from components.sequences import at_least_float32, spread, token_logprobs
 from components.share import ALONE, Share
@@ -66,12 +66,15 @@ def appraise(actors: Actors, rollout: Rollout, settings: Settings, *, kl_coef: f
     """
     rows = share.of(torch.arange(len(rollout.responses), device=rollout.responses.device))
     mine = rollout if share.ranks == 1 else rollout.rows(rows)
-    own_raw, states = acting.judged(actors, mine, actors.reward)
+    most = math.ceil(len(rollout.responses) / share.ranks)
+    own_raw, states = acting.judged(actors, mine, actors.reward, at_once=settings.micro_batch, most=most)
     raw = share.whole(own_raw, rows, (len(rollout.responses),))
     is_response = rollout.is_response
     scores = rewards.normalised(raw, mean=actors.reward.card.mean, std=actors.reward.card.std, clip=settings.reward_clip)
     paid = rewards.with_eos_penalty(scores, rollout.has_eos, penalty=settings.eos_penalty)
-    kl = {name: share.whole(part, rows, is_response.shape) for name, part in divergence(actors, mine, settings).items()}
+    kl = {
+        name: share.whole(part, rows, is_response.shape) for name, part in divergence(actors, mine, settings, most=most).items()
+    }
     each = rewards.token_rewards(paid, kl[settings.kl_estimator], is_response, kl_coef=kl_coef)
     values = share.whole(spread(actors.value_head(states[mine.is_response]), mine.is_response), rows, is_response.shape)
     advantages = gae(each, values, discount=settings.discount, gae_lambda=settings.gae_lambda)
@@ -95,12 +98,16 @@ def appraise(actors: Actors, rollout: Rollout, settings: Settings, *, kl_coef: f
 
 
 @torch.no_grad()
-def divergence(actors: Actors, rollout: Rollout, settings: Settings) -> dict[str, Tensor]:
-    """Estimator → (B, T) estimates of KL(policy ‖ reference) of each response token, in nats."""
-    with actors.acting(acting.REFERENCE) as model:
-        logits = acting.response_logits(model, rollout)
-    found = token_logprobs(logits, rollout.responses[rollout.is_response], temperature=settings.temperature)
-    reference = spread(found, rollout.is_response)
+def divergence(actors: Actors, rollout: Rollout, settings: Settings, *, most: int = 0) -> dict[str, Tensor]:
+    """Estimator → (B, T) estimates of KL(policy ‖ reference) of each response token, in nats; `most`: `memory.in_passes`."""
+
+    def read(answers: Rollout) -> tuple[Tensor]:
+        logits = acting.response_logits(actors.model, answers)
+        found = token_logprobs(logits, answers.responses[answers.is_response], temperature=settings.temperature)
+        return (spread(found, answers.is_response),)
+
+    with actors.acting(acting.REFERENCE):
+        (reference,) = memory.in_passes(rollout, read, at_once=settings.micro_batch, most=most, alone=actors.is_whole)
     return {"k1": rewards.kl_k1(rollout.logprobs, reference), "k3": rewards.kl_k3(rollout.logprobs, reference)}
 
 
@@ -125,49 +132,18 @@ def improve(
 
 
 def _within_memory(actors: Actors, experience: Experience, rows: Tensor, settings: Settings) -> dict[str, float]:
-    try:
-        return _accumulate(actors, experience, rows, settings)
-    except RuntimeError as error:
-        if not _is_short_of_memory(error):
-            raise
-    # Only here is the memory of what failed free again.
-    answers = settings.micro_batch or len(rows)
-    longest = int((experience.rollout.is_prompt.sum(dim=1) + experience.rollout.is_response.sum(dim=1)).max())
-    message = (
-        f"A pass over {answers} answers of up to {longest} tokens with their prompts does not fit into memory. "
-        + _remedy(actors, experience, rows, settings)
-    )
-    raise ConfigRefused(message)
-
-
-def _remedy(actors: Actors, experience: Experience, rows: Tensor, settings: Settings) -> str:
-    if experience.share.sharded:  # nothing can be tried without the others
-        return "Lower ppo.micro_batch; the gradient stays the same."
-    fitting = _fitting(actors, experience, rows, settings)
-    if fitting:
-        return f"Set ppo.micro_batch to {fitting}, which was tried and fits; the gradient stays the same."
-    return "Not even one fits: lower ppo.max_new_tokens, or give shorter prompts or a smaller base model."
-
-
-def _fitting(actors: Actors, experience: Experience, rows: Tensor, settings: Settings) -> int:
-    """The most answers, of one half, one quarter and so on, whose pass there and back fits into memory."""
     mine = experience.share.of(rows)
-    size = (settings.micro_batch or len(mine)) // 2
-    while size:
-        try:
-            _loss(actors, experience, mine[:size], settings)[0].backward()
-        except RuntimeError as error:
-            if not _is_short_of_memory(error):
-                raise
-            size //= 2
-        else:
-            return size
-    return 0
 
+    def trial(longest_first: Tensor) -> None:
+        _loss(actors, experience, longest_first, settings)[0].backward()
 
-def _is_short_of_memory(error: RuntimeError) -> bool:
-    """PyTorch has a class for it on a GPU, and only words on a CPU."""
-    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
+    return memory.within(
+        lambda: _accumulate(actors, experience, rows, settings),
+        rollout=experience.rollout,
+        rows=mine,
+        answers=settings.micro_batch or len(mine),
+        trial=None if experience.share.sharded else trial,
+    )
 
 
 def _accumulate(actors: Actors, experience: Experience, rows: Tensor, settings: Settings) -> dict[str, float]:

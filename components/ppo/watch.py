@@ -97,7 +97,7 @@ def _probe(
 ) -> _Found:
     scores = {}
     for name, scorer in (("proxy", actors.reward), ("judge", actors.judge)):
-        raw, _ = acting.judged(actors, answers, scorer)
+        raw, _ = acting.judged(actors, answers, scorer, at_once=settings.micro_batch)
         scores[name] = rewards.normalised(raw, mean=scorer.card.mean, std=scorer.card.std, clip=settings.reward_clip)
     proxy, judge = float(scores["proxy"].mean()), tuple(scores["judge"].tolist())
     shift = (first.proxy - first.judged) if first else proxy - float(scores["judge"].mean())
@@ -122,7 +122,7 @@ def _probe(
         hedging=statistics.fmean(mark.hedges for mark in seen),
         misled=statistics.fmean(mark.misled for mark in seen),
         refusals=statistics.fmean(mark.refuses for mark in seen),
-        doubt=acting.doubt(actors, answers, actors.reward),
+        doubt=acting.doubt(actors, answers, actors.reward, at_once=settings.micro_batch),
         gold=statistics.fmean(known) if known else None,
     )
     samples = [

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 
 import pytest
 import torch
+from pydantic import ValidationError
 
 from components import checkpoints, models, records, rewardmodel
 from components.catalog import STEPS
 from components.context import Context
-from components.errors import DataRefused, ModelRefused
+from components.errors import ConfigRefused, DataRefused, ModelRefused
 from components.ppo import actors as acting
 from components.ppo import rollout, step, update
 from components.ppo.config import Settings
@@ -103,22 +105,12 @@ def test_a_killed_run_goes_on_as_if_it_had_never_stopped(inputs, tmp_path, monke
     assert resumed.measurements == whole.measurements
 
 
-def test_a_bandit_is_solved(inputs, tmp_path):
-    """Answers of one token, no leash: the score of the token is all there is to learn."""
-    settings = {"updates": 30, "rollouts": 128, "minibatch": 32, "learning_rate": 0.02, "kl_coef": 0.0, "eos_penalty": 0.0}
-    context = _context(inputs, tmp_path, max_new_tokens=1, **settings)
-
-    step.run(context)
-
-    rewards = [values["reward"] for _, values in context.series if "reward" in values]
-    assert sum(rewards[-3:]) / 3 > sum(rewards[:3]) / 3 + 0.5
-
-
 def test_the_policy_that_the_held_out_judge_likes_most_is_published(inputs, tmp_path):
     """The judge hates what training does: its head is the reward model's, turned round. So the start is the best."""
     turned = _turned(inputs, tmp_path)
     settings = {"updates": 6, "rollouts": 64, "minibatch": 32, "learning_rate": 0.02, "kl_coef": 0.0, "probe_every": 2}
-    context = _context(turned, tmp_path, selection="judge", on_alarm="warn", **settings)
+    settings |= {"probe_distance": 1000.0, "on_alarm": "warn"}
+    context = _context(turned, tmp_path, selection="judge", **settings)
 
     step.run(context)
 
@@ -178,6 +170,22 @@ def test_an_alarm_stops_the_run(inputs, tmp_path):
     assert seen["stopped"]
     assert len(seen["alarms"]) == 1
     assert max(at for at, values in context.series if "reward" in values) == seen["alarms"][0]["update"] < 6
+
+
+def test_a_policy_that_runs_away_is_probed_out_of_turn(inputs, tmp_path):
+    """Probes every second update, and one wherever the root of the KL has moved by 0.05 since the last."""
+    settings = {"updates": 6, "rollouts": 64, "minibatch": 32, "learning_rate": 0.02, "kl_coef": 0.0, "on_alarm": "warn"}
+    near = _context(inputs, tmp_path / "near", probe_every=2, probe_distance=0.05, **settings)
+    far = _context(inputs, tmp_path / "far", probe_every=2, probe_distance=1000.0, **settings)
+
+    step.run(near)
+    step.run(far)
+
+    seen = near.facts["monitor"]["probes"]
+    assert [probe["update"] for probe in far.facts["monitor"]["probes"]] == [0, 2, 4, 6]
+    assert len(seen) > 4
+    assert [probe["update"] for probe in seen] == sorted({probe["update"] for probe in seen}), "nothing is probed twice"
+    assert _adapter(near) == _adapter(far), "a probe changes nothing"
 
 
 def test_an_alarm_raises_the_price_of_kl(inputs, tmp_path):
@@ -267,6 +275,19 @@ def test_a_tokenizer_without_an_end_token_is_refused(inputs, tmp_path):
 
     with pytest.raises(ModelRefused, match="no end-of-sequence token"):
         step.run(_context(inputs | {"base_model": base}, tmp_path))
+
+
+def test_more_processes_than_answers_are_refused(inputs, tmp_path):
+    context = dataclasses.replace(_context(inputs, tmp_path, rollouts=2), ranks=3)
+
+    with pytest.raises(ConfigRefused, match=r"ppo.rollouts is 2, and 3 processes share .* Raise it to 3 at least"):
+        step.run(context)
+
+
+@pytest.mark.parametrize(("settings", "why"), [({"kl_target": 6.0}, "steers"), ({"on_alarm": "raise_kl"}, "multiplies")])
+def test_a_kl_coefficient_of_0_that_is_to_change_is_refused(settings, why):
+    with pytest.raises(ValidationError, match=f"kl_coef is 0, which stays 0 although .* {why} it"):
+        Settings(kl_coef=0.0, **settings)
 
 
 def test_no_training_prompts_are_refused(inputs, tmp_path):

@@ -59,8 +59,8 @@ def test_a_batch_of_equal_rewards_moves_nothing_but_the_value_head(tiny_models, 
     """Every answer is worth 2, with no KL and no penalty: once the values are 2, no token is better than another."""
     judged = acting.judged
 
-    def equal(*given):
-        scores, states = judged(*given)
+    def equal(*given, **named):
+        scores, states = judged(*given, **named)
         return torch.full_like(scores, 2.0), states
 
     monkeypatch.setattr(acting, "judged", equal)
@@ -80,6 +80,18 @@ def test_the_kl_coefficient_is_steered_to_its_target():
     assert steered(0.5, 30.0, target=3.0, answers=64, horizon=320) == pytest.approx(0.52)
     assert steered(0.5, 0.1, target=3.0, answers=64, horizon=320) == pytest.approx(0.48)
     assert steered(0.5, 30.0, target=0.0, answers=64, horizon=320) == 0.5
+    assert steered(0.5, 0.0, target=3.0, answers=6400, horizon=320) == pytest.approx(0.4), "never negative"
+
+
+@pytest.mark.parametrize("micro_batch", [1, 2, 3])
+def test_answers_are_scored_in_parts_as_they_are_together(tiny_models, micro_batch):
+    together, parts = (_experience(tiny_models, Settings(**SMALL, micro_batch=size))[1] for size in (0, micro_batch))
+
+    assert parts.metrics == pytest.approx(together.metrics, rel=1e-4, abs=1e-5)
+    is_response = together.rollout.is_response
+    for name in ("values", "returns", "advantages"):
+        torch.testing.assert_close(getattr(parts, name), getattr(together, name), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(parts.states[is_response], together.states[is_response], atol=1e-4, rtol=1e-4)
 
 
 @pytest.fixture
@@ -132,31 +144,46 @@ def test_two_processes_take_the_steps_of_one(tiny_models, prompts, tmp_path, two
             assert found == pytest.approx(expected, rel=1e-3, abs=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("room", "remedy"),
-    [
-        (2, "Set ppo.micro_batch to 2, which was tried and fits; the gradient stays the same."),
-        (0, "Not even one fits: lower ppo.max_new_tokens, or give shorter prompts or a smaller base model."),
-    ],
-)
-def test_too_little_memory_is_refused_with_the_size_that_fits(tiny_models, monkeypatch, room, remedy):
-    """Passes over more answers than there is room for fail as PyTorch's CPU allocator does."""
+FITS = "Set ppo.micro_batch to {}, which was tried and fits; the gradient stays the same."
+NONE_FITS = "Not even one fits: lower ppo.max_new_tokens, or give shorter prompts or a smaller base model."
+
+
+def _short_of_memory(monkeypatch, tokens):
+    """Passes over more tokens of prompts and answers than there is room for fail as PyTorch's CPU allocator does."""
+    whole = acting.response_logits
+
+    def short(model, answers):
+        if int(answers.is_prompt.sum() + answers.is_response.sum()) > tokens:
+            torch.empty(1 << 60, dtype=torch.uint8)
+        return whole(model, answers)
+
+    monkeypatch.setattr(acting, "response_logits", short)
+
+
+@pytest.mark.parametrize(("tokens", "remedy"), [(19, FITS.format(2)), (15, FITS.format(1)), (3, NONE_FITS)])
+def test_too_little_memory_to_learn_is_refused_with_the_size_that_fits_the_longest(tiny_models, monkeypatch, tokens, remedy):
+    """Answers with prompts have 10, 6, 2, 9 and 4 tokens; the second pass has all but one of them."""
     settings = Settings(**SMALL)
     actors, experience = _experience(tiny_models, settings)
-    loss = update._loss
+    _short_of_memory(monkeypatch, tokens)
 
-    def short(actors, experience, rows, settings):
-        if len(rows) > room:
-            torch.empty(1 << 60, dtype=torch.uint8)
-        return loss(actors, experience, rows, settings)
-
-    monkeypatch.setattr(update, "_loss", short)
     with pytest.raises(ConfigRefused) as refusal:
         update.improve(actors, experience, settings, optimizer=update.optimizer_of(actors, settings), seed=1)
 
-    longest = int((experience.rollout.is_prompt.sum(dim=1) + experience.rollout.is_response.sum(dim=1)).max())
-    assert str(refusal.value) == (
-        f"A pass over 4 answers of up to {longest} tokens with their prompts does not fit into memory. {remedy}"
+    assert str(refusal.value).endswith(f"with their prompts does not fit into memory. {remedy}")
+
+
+@pytest.mark.parametrize(("tokens", "remedy"), [(20, FITS.format(2)), (3, NONE_FITS)])
+def test_too_little_memory_to_score_is_refused_with_the_size_that_fits(tiny_models, monkeypatch, tokens, remedy):
+    settings = Settings(**SMALL)
+    actors, experience = _experience(tiny_models, settings)
+    _short_of_memory(monkeypatch, tokens)
+
+    with pytest.raises(ConfigRefused) as refusal:
+        update.appraise(actors, experience.rollout, settings, kl_coef=0.1)
+
+    assert (
+        str(refusal.value) == f"A pass over 5 answers of up to 10 tokens with their prompts does not fit into memory. {remedy}"
     )
 
 

@@ -1,4 +1,7 @@
-"""PPO finds a known optimum that its base model knows and does not prefer: to repeat symbols instead of turning them round."""
+"""PPO finds known optima that its base model does not prefer: the best arm of a bandit, and to repeat symbols.
+
+The base model repeats three symbols, or more often turns them round.
+"""
 
 from __future__ import annotations
 
@@ -70,20 +73,47 @@ def _solved(actors):
     return float((_copied(_sampled(actors, every.tolist(), halves, temperature=0.01)) == 1).float().mean())
 
 
-def test_the_copy_task_is_solved(actors, monkeypatch):
-    """The whole answer earns the share of symbols that are right."""
+def _learn(actors, monkeypatch, earned, *, updates, longest):
+    """PPO on prompts of three symbols, whose answers earn what `earned` says."""
     judged = acting.judged
-    monkeypatch.setattr(acting, "judged", lambda actors, answers, by: (_copied(answers), judged(actors, answers, by)[1]))
-    settings = Settings(epochs=4, minibatch=ANSWERS // 4, learning_rate=0.01, max_new_tokens=LENGTH, eos_penalty=0.0)
+    monkeypatch.setattr(acting, "judged", lambda *given, **named: (earned(given[1]), judged(*given, **named)[1]))
+    settings = Settings(epochs=4, minibatch=ANSWERS // 4, learning_rate=0.01, max_new_tokens=longest, eos_penalty=0.0)
     optimizer, generator = update.optimizer_of(actors, settings), torch.Generator().manual_seed(0)
-    before = _solved(actors)
-    for done in range(UPDATES):
+    for done in range(updates):
         for group in optimizer.param_groups:
-            group["lr"] = group["peak"] * (1 - done / UPDATES)
-        uniforms = torch.rand((ANSWERS, LENGTH), dtype=torch.float64, generator=generator)
+            group["lr"] = group["peak"] * (1 - done / updates)
+        uniforms = torch.rand((ANSWERS, longest), dtype=torch.float64, generator=generator)
         answers = _sampled(actors, _symbols(ANSWERS, generator).tolist(), uniforms)
         experience = update.appraise(actors, answers, settings, kl_coef=0.0)
         update.improve(actors, experience, settings, optimizer=optimizer, seed=done)
 
+
+def test_the_copy_task_is_solved(actors, monkeypatch):
+    """The whole answer earns the share of symbols that are right."""
+    before = _solved(actors)
+
+    _learn(actors, monkeypatch, _copied, updates=UPDATES, longest=LENGTH)
+
     assert before < 0.5
     assert _solved(actors) > 0.95
+
+
+@pytest.mark.parametrize("best", [2, 7])
+def test_a_bandit_is_solved(actors, monkeypatch, best):
+    """Answers of one token, an arm each: one earns 1, its neighbour 0.8, all others 0."""
+    pays = torch.zeros(SYMBOLS + 2)
+    pays[best], pays[best + 1] = 1.0, 0.8
+
+    def earned(answers):
+        return pays[answers.responses[:, 0]]
+
+    def mean():
+        generator = torch.Generator().manual_seed(1)
+        uniforms = torch.rand((512, 1), dtype=torch.float64, generator=generator)
+        return float(earned(_sampled(actors, _symbols(512, generator).tolist(), uniforms)).mean())
+
+    before = mean()
+    _learn(actors, monkeypatch, earned, updates=30, longest=1)
+
+    assert before < 0.4
+    assert mean() > 0.97

@@ -26,17 +26,17 @@ ROOT = Path(__file__).resolve().parents[1]
 READY_SECONDS = 660
 RUN_SECONDS = 900
 ENDED = {"success", "failed"}
+TO_READ_SECONDS = 1
+"""Airflow 3.3 fails a task that is answered within about 0.1 s of its question: that its first half ended is then reported when
+its second half is queued already."""
 POSTGRESQL = bool(list(Path("/usr/lib/postgresql").glob("*/bin/initdb")))
 
 
-@dataclass
-class Platform:
-    """A running Airflow and MLflow, and their users' tokens."""
+@dataclass(kw_only=True)
+class Api:
+    """A running Airflow's API, and its users' tokens."""
 
-    folder: Path
-    process: subprocess.Popen[bytes]
     address: str
-    mlflow: str
     passwords: dict[str, str]
     patience_seconds: float = 0.0
     """How long a server that is away, or says 500, is asked again."""
@@ -93,6 +93,33 @@ class Platform:
         attempt = self.call("admin", "GET", path)[1]["try_number"]
         return json.dumps(self.call("admin", "GET", f"{path}/logs/{attempt}?full_content=true")[1])
 
+    def asked(self, run: str, task: str = "review") -> dict[str, Any]:
+        """What a release shows a person, once the task waits for him."""
+        until(lambda: self.tasks("release", run).get(task) == "awaiting_input", 120, lambda: f"{self.tasks('release', run)}")
+        time.sleep(TO_READ_SECONDS)
+        found: dict[str, Any] = self.call("auditor", "GET", question(run, task))[1]
+        return found
+
+    def answer(self, user: str, run: str, decision: str, *, task: str = "review", **said: str) -> int:
+        """Answer as the form would, with what was shown; status."""
+        shown = {name: value["value"] for name, value in self.asked(run, task)["params"].items()}
+        given = shown | {"reason": "I have read the pack."} | said
+        return self.call(user, "PATCH", question(run, task), {"chosen_options": [decision], "params_input": given})[0]
+
+
+@dataclass(kw_only=True)
+class Platform(Api):
+    """What `make up` started."""
+
+    folder: Path
+    process: subprocess.Popen[bytes]
+    mlflow: str
+
+
+def question(run: str, task: str) -> str:
+    """Where the API has what a task of a release asks a person."""
+    return f"/dags/release/dagRuns/{run}/taskInstances/{task}/-1/hitlDetails"
+
 
 @contextmanager
 def started(folder: Path, variables: Mapping[str, str], *, config: str, dag: str = "align") -> Iterator[Platform]:
@@ -116,8 +143,8 @@ def started(folder: Path, variables: Mapping[str, str], *, config: str, dag: str
         until(lambda: ready in said.read_text() or process.poll() is not None, READY_SECONDS, said.read_text)
         assert process.poll() is None, said.read_text()
         passwords = json.loads((folder / ".plumbline" / "secrets" / "passwords.json").read_text())
-        addresses = (f"http://127.0.0.1:{ports[name]}" for name in ("airflow", "mlflow"))
-        made = Platform(folder, process, *addresses, passwords)
+        address, mlflow = (f"http://127.0.0.1:{ports[name]}" for name in ("airflow", "mlflow"))
+        made = Platform(address=address, passwords=passwords, folder=folder, process=process, mlflow=mlflow)
         until(lambda: made.call("admin", "GET", f"/dags/{dag}")[0] == 200, 300, lambda: f"the DAG {dag} is not there")
         yield made
     finally:

@@ -1,10 +1,11 @@
-"""What tests of several folders use: a Docker engine; a pipeline run that was finished and approved."""
+"""What tests of several folders use: a Docker engine, Compose; a pipeline run that was finished and approved."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import subprocess
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,9 @@ import pytest
 from benchmarks.releasing import Finished, finish
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+ROOT = Path(__file__).resolve().parents[1]
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # as many tests as cores run at once, and each step of theirs as one thread
 
@@ -23,6 +26,33 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # as many tests as cores run at o
 @pytest.fixture
 def finished(tmp_path: Path) -> Finished:
     return finish(tmp_path / "run")
+
+
+@pytest.fixture(scope="session")
+def compose() -> list[str]:
+    """Compose's command; skips where it is not on the machine."""
+    if subprocess.run(["docker", "compose", "version"], capture_output=True, check=False).returncode == 0:
+        return ["docker", "compose"]
+    if shutil.which("docker-compose"):
+        return ["docker-compose"]
+    pytest.skip("Compose is not on this machine (Debian: docker-compose)")
+
+
+@pytest.fixture(scope="session")
+def made_site() -> Callable[..., Path]:
+    """Copies infra/compose.yaml and what belongs to it into a folder, where prepare.sh makes secrets, keys and `.env`."""
+    return _site
+
+
+def _site(folder: Path, **places: str) -> Path:
+    if not (folder / "compose.yaml").exists():
+        ours = shutil.ignore_patterns("secrets", ".env", "mlflow.env")
+        shutil.copytree(ROOT / "infra" / "compose", folder / "compose", ignore=ours)
+        shutil.copyfile(ROOT / "infra" / "compose.yaml", folder / "compose.yaml")
+    given = {"DATA": str(folder / "data"), "KEYS": str(folder / "keys"), "PYTHON": sys.executable, "PYTHONPATH": str(ROOT)}
+    command = [folder / "compose" / "prepare.sh"]
+    subprocess.run(command, env=os.environ | given | places, check=True, capture_output=True)
+    return folder
 
 
 @dataclass(frozen=True)

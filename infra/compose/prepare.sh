@@ -1,16 +1,19 @@
 #!/usr/bin/env bash
 # Makes what infra/compose.yaml needs and is not there yet: secrets (readable by their owner and uid 10001), keys, .env.
 #
-#   DATA=/srv/plumbline/data   folder that holds data/ and data.dvc
+#   DATA=/srv/plumbline/data   folder for data/ and data.dvc, which uid 10001 reads
 #   KEYS=/srv/plumbline/keys   folder for the signing keys
+#   DOCKER_SOCKET=...          the engine's, by default /var/run/docker.sock
 set -eu -o pipefail
 cd "$(dirname "$0")"
 umask 077
 
 data="${DATA:-/srv/plumbline/data}"
 keys="${KEYS:-/srv/plumbline/keys}"
+engine="${DOCKER_SOCKET:-/var/run/docker.sock}"
 python="${PYTHON:-../../.venv/bin/python}"
-mkdir -p secrets "$data"
+[ -d "$data" ] || install -d -m 755 "$data"
+mkdir -p secrets
 
 secret() { [ -s "secrets/$1" ] || printf '%s' "$2" > "secrets/$1"; }
 random() { "$python" -c 'import secrets; print(secrets.token_hex(32), end="")'; }
@@ -45,6 +48,7 @@ AIRFLOW_IMAGE=airflow:TAG
 DATA_IMAGE=pipeline-data:TAG
 TRAIN_IMAGE=pipeline-train:TAG
 SERVE_IMAGE=pipeline-serve:TAG
-DOCKER_GROUP=$(stat -c %g /var/run/docker.sock 2> /dev/null || echo 0)
+DOCKER_SOCKET=$engine
+DOCKER_GROUP=$(stat -c %g "$engine" 2> /dev/null || echo 0)
 END
 echo "Put the images that infra/images/build.sh printed into infra/compose/.env; passwords of Airflow's users: infra/compose/secrets/airflow_users."

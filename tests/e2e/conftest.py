@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import http.server
 import os
 import subprocess
 import sys
+import threading
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +20,10 @@ from components.datapin import folder_md5
 from components.testbed.folder import write_world
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 ROOT = Path(__file__).resolve().parents[2]
+IMAGES = ("pipeline-data", "pipeline-train", "pipeline-serve", "airflow")
 IN_ORDER = "test_platform.py"
 """One Airflow for all tests of this file: each goes on where the one before it ended."""
 
@@ -168,3 +172,48 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     told = sorted((items[place] for place in places), key=lambda item: item.location[1] or 0)
     for place, item in zip(places, told, strict=True):
         items[place] = item
+
+
+@pytest.fixture(scope="session")
+def images(engine: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """Image name → reference. PLUMBLINE_TEST_IMAGES (`PREFIX:TAG`) names some that are built already."""
+    given = os.environ.get("PLUMBLINE_TEST_IMAGES")
+    if given:
+        prefix, _, tag = given.rpartition(":")
+        yield {name: f"{prefix}{name}:{tag}" for name in IMAGES}
+        return
+    server = _wheels()
+    variables = {
+        "BASE_IMAGE": engine.base,
+        "BUILD_NETWORK": "host",
+        "PREFIX": "plumbline-test/",
+        "TAG": "test",
+        "SBOM": str(tmp_path_factory.mktemp("sbom")),
+        "PATH": f"/usr/bin:{os.environ['PATH']}",
+    }
+    if server:
+        variables["PIP_FIND_LINKS"] = f"http://127.0.0.1:{server.server_port}/"
+    built = subprocess.run(
+        ["infra/images/build.sh"],
+        cwd=ROOT,
+        env=os.environ | engine.variables | variables,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert built.returncode == 0, built.stderr[-3000:]
+    assert sorted(path.name for path in Path(variables["SBOM"]).iterdir()) == sorted(f"{name}.cdx.json" for name in IMAGES)
+    yield {name: f"plumbline-test/{name}:test" for name in IMAGES}
+    if server:
+        server.shutdown()
+
+
+def _wheels() -> http.server.ThreadingHTTPServer | None:
+    """A folder with PyTorch, where pip finds it in one: a build has no folder of this machine, but it has its network."""
+    folder = os.environ.get("PIP_FIND_LINKS", "")
+    if not folder or not Path(folder).is_dir():
+        return None
+    handler = partial(http.server.SimpleHTTPRequestHandler, directory=folder)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return server

@@ -20,7 +20,7 @@ import psutil
 import pytest
 
 from benchmarks import running
-from benchmarks.running import ENDED, RUN_SECONDS, Platform, until
+from benchmarks.running import ENDED, RUN_SECONDS, Platform, question, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -36,9 +36,6 @@ pytestmark = [
 ]
 AWAY_SECONDS = 50
 """Airflow's own settings end every step of a laptop after 33 to 39 seconds without an API server."""
-TO_READ_SECONDS = 1
-"""Airflow 3.3 fails a task that is answered within about 0.1 s of its question: that its first half ended is then reported when
-its second half is queued already."""
 REVIEW_HOURS = 0.05
 """Three minutes, in which every test here answers; one run waits for nobody."""
 CANARIES = {
@@ -53,7 +50,7 @@ CANARIES = {
 """Variables that hold a secret somewhere, each with a text that nothing else contains."""
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Team(Platform):
     """A running Airflow, its users, and what they did so far."""
 
@@ -61,18 +58,6 @@ class Team(Platform):
     align: str = ""
     unanswered: str = ""
     storm: str = ""
-
-    def asked(self, run: str, task: str = "review") -> dict[str, Any]:
-        """What the person is shown, once the task waits for him."""
-        until(lambda: self.tasks("release", run).get(task) == "awaiting_input", 120, lambda: f"{self.tasks('release', run)}")
-        time.sleep(TO_READ_SECONDS)
-        found: dict[str, Any] = self.call("auditor", "GET", _detail(run, task))[1]
-        return found
-
-    def answer(self, user: str, run: str, decision: str, *, task: str = "review", **said: str) -> int:
-        shown = {name: value["value"] for name, value in self.asked(run, task)["params"].items()}
-        given = shown | {"reason": "I have read the pack."} | said
-        return self.call(user, "PATCH", _detail(run, task), {"chosen_options": [decision], "params_input": given})[0]
 
     def mark(self, user: str, run: str, task: str) -> int:
         return self.call(user, "PATCH", f"/dags/release/dagRuns/{run}/taskInstances/{task}", {"new_state": "success"})[0]
@@ -90,10 +75,6 @@ class Team(Platform):
             return str(MlflowClient(tracking_uri=self.mlflow).get_model_version_by_alias("policy", "champion").version)
         except MlflowException:
             return ""
-
-
-def _detail(run: str, task: str) -> str:
-    return f"/dags/release/dagRuns/{run}/taskInstances/{task}/-1/hitlDetails"
 
 
 SETTINGS = """
@@ -251,7 +232,7 @@ def test_the_candidate_asks_for_a_person_by_itself_and_shows_what_it_is(team: Te
     assert shown["params"]["pack"]["value"].startswith("sha256:")
     assert shown["params"]["pack"]["value"][7:20] in shown["body"].replace("\\", "")
     body = {"chosen_options": ["Approve"], "params_input": {}}
-    assert team.call("auditor", "PATCH", _detail(run, "review"), body)[0] == 403
+    assert team.call("auditor", "PATCH", question(run, "review"), body)[0] == 403
     assert team.answer("reviewer", run, "Reject", reason="It is beyond good and evil.") == 200
     assert team.ended("release", run) == "failed"
     team.said(run, "approve", "reviewer rejected the candidate")

@@ -113,6 +113,8 @@ CHART: dict[str, type] = {
     "createUserJob.enabled": bool,
     "dags.gitSync.enabled": bool,
     "dags.persistence.enabled": bool,
+    "dagProcessor.livenessProbe.command": list,
+    "dagProcessor.logGroomerSidecar.enabled": bool,
     "data.metadataSecretName": str,
     "env": list,
     "executor": str,
@@ -124,6 +126,12 @@ CHART: dict[str, type] = {
     "migrateDatabaseJob.command": list,
     "postgresql.enabled": bool,
     "redis.enabled": bool,
+    "scheduler.livenessProbe.command": list,
+    "scheduler.logGroomerSidecar.enabled": bool,
+    "scheduler.startupProbe.command": list,
+    "statsd.enabled": bool,
+    "triggerer.livenessProbe.command": list,
+    "triggerer.logGroomerSidecar.enabled": bool,
     "uid": int,
     "volumeMounts": list,
     "volumes": list,
@@ -160,6 +168,17 @@ def test_the_chart_runs_airflow_as_the_image_is_made() -> None:
     (manager,) = Path(airflow.__path__[0]).parent.glob(f"{module.replace('.', '/')}.py")
     assert f"class {name}(" in manager.read_text(encoding="utf-8")
     assert VALUES["createUserJob"] == {"enabled": False}
+
+
+def test_nothing_of_the_chart_runs_what_airflows_own_image_alone_has() -> None:
+    """Its probes are run by /entrypoint, and side-cars run /clean-logs: pods would be ended, and started again, for ever."""
+    jobs = {"scheduler": "SchedulerJob", "triggerer": "TriggererJob", "dagProcessor": "DagProcessorJob"}
+
+    for component, job in jobs.items():
+        probes = [probe["command"] for name, probe in VALUES[component].items() if name.endswith("Probe")]
+        assert probes
+        assert all(probe == ["airflow", "jobs", "check", "--job-type", job, "--local"] for probe in probes)
+        assert VALUES[component]["logGroomerSidecar"] == {"enabled": False}
 
 
 def test_logins_of_the_chart_are_those_of_compose() -> None:

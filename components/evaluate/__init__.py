@@ -5,7 +5,7 @@ Reads:   prompts (split `evaluation`), comparisons (for the judge), corpus (held
          its own base model where it is another; the evaluations of the last releases
 Writes:  evaluation (report.html, report.json, inspect, samples.jsonl, red_team_findings.jsonl, tables)
 Refuses: no prompt of the split `evaluation` that fits into the context; a suite or metric in the settings that there is not
-Read in this order: config.py, step.py, suite.py, suites/, material.py, truth.py, panel.py, seats.py, champion.py, texts.py,
+Read in this order: config.py, step.py, suite.py, suites/, material.py, truth.py, panel.py, forks.py, champion.py, texts.py,
 decoding.py, statistics.py, gaps.py, gates.py, report.py, trend.py, page.py, inspectlogs.py
 What each suite covers and what not: docs/evaluation.md
 

@@ -32,7 +32,7 @@ class Settings(Section):
     """1 samples from the policy as PPO trained it, with the same noise for every model; 0 takes the likeliest token."""
 
     batch_size: int = Field(128, ge=1, le=4096)
-    """Answers made at once, by each thread where the model is small. [answers]"""
+    """Answers made at once, by each process where the model is small. [answers]"""
 
     perplexity_texts: int = Field(200, ge=0, le=100_000)
     """Most held-out texts of the corpus on which perplexity is measured. [texts]"""

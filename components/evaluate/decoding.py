@@ -10,7 +10,7 @@ Letters for shapes: B sequences, T tokens, V vocabulary.
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from torch import Tensor
-
-Row = TypeVar("Row")
 
 SIGN_BIT = 1 << 63
 MULTIPLIERS = (0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
@@ -170,8 +168,3 @@ def likelihoods(model: Any, prompts: Sequence[Sequence[int]], endings: Sequence[
         ).logits[:, :-1]
     found: list[float] = token_logprobs(finite(logits), after).masked_fill(~is_after, 0.0).sum(dim=1).tolist()
     return found
-
-
-def batches(rows: Sequence[Row], size: int) -> list[Sequence[Row]]:
-    """The rows in their order, at most `size` together."""
-    return [rows[start : start + size] for start in range(0, len(rows), size)]

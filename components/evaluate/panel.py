@@ -14,23 +14,25 @@ import json
 import math
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import torch
 from transformers import AutoConfig
 
 from components import models
 from components.errors import ModelRefused
-from components.evaluate import decoding, seats
+from components.evaluate import decoding, forks
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from components.evaluate.texts import HeldOut
     from components.models import Dialogue
 
 BASE = "base"
+Row = TypeVar("Row")
+Done = TypeVar("Done")
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,8 @@ class Reading:
     """Of the base model."""
     tokenizer: Any
     context_tokens: int
+    read: dict[str, list[int]] = field(default_factory=dict, kw_only=True, repr=False)
+    """Words of a dialogue → their tokens: every model and many suites read the same."""
 
     @classmethod
     def of(cls, base: Path) -> Reading:
@@ -67,8 +71,10 @@ class Reading:
 
     def encode(self, dialogue: Dialogue, prefix: str = "") -> list[int]:
         """Token ids up to where the answer begins, and its first words where they are given."""
-        ids = models.encode(self.tokenizer, dialogue, answering=True)
-        return ids + self.plain(prefix) if prefix else ids
+        words = json.dumps(dialogue)
+        if words not in self.read:
+            self.read[words] = models.encode(self.tokenizer, dialogue, answering=True)
+        return self.read[words] + (self.plain(prefix) if prefix else [])
 
     def plain(self, text: str) -> list[int]:
         """Token ids of words without any template."""
@@ -87,8 +93,6 @@ class Panel(Reading):
     names: list[str]
     parameters: int
     """Of the base model; an adapter adds little."""
-    seats: list[Any]
-    """The model and its twins, see `seats.py`."""
     flop: dict[str, float] = field(default_factory=dict)
     """Model → 2 · parameters · tokens that went through it."""
 
@@ -110,11 +114,11 @@ class Panel(Reading):
                 message = f"The adapter of {name} does not fit the base model: {error}. Give an adapter trained on this base."
                 raise ModelRefused(message) from error
         model = models.quicken(model) if adapters else model
-        return cls(base, tokenizer, longest, model, [BASE, *adapters], parameters, seats.seats(model))
+        return cls(base, tokenizer, longest, model, [BASE, *adapters], parameters)
 
     def free(self) -> None:
         """Let the model go, and its memory with it. How it read stays known."""
-        self.model, self.seats = None, []
+        self.model = None
         gc.collect()  # layers and adapters refer to each other
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
@@ -123,12 +127,11 @@ class Panel(Reading):
         """Switch to one model. The base is the model without any adapter."""
         if len(self.names) == 1:
             return
-        for model in self.seats:
-            if name == BASE:
-                model.base_model.disable_adapter_layers()
-            else:
-                model.base_model.enable_adapter_layers()
-                model.set_adapter(name)
+        if name == BASE:
+            self.model.base_model.disable_adapter_layers()
+        else:
+            self.model.base_model.enable_adapter_layers()
+            self.model.set_adapter(name)
 
 
 @dataclass
@@ -185,9 +188,9 @@ class Asker:
         texts: dict[str, list[str]] = {key: [""] * draws for key in keys}
         tokenizer = self.panel.tokenizer
 
-        def decoded(model: Any, batch: Sequence[tuple[Sequence[int], str, int]]) -> list[list[int]]:
+        def decoded(batch: Sequence[tuple[Sequence[int], str, int]]) -> list[list[int]]:
             return decoding.decode(
-                model,
+                self.panel.model,
                 [ids for ids, _, _ in batch],
                 [decoding.noise_seed(self.how.seed, keys[key], draw) for _, key, draw in batch],
                 longest=self.how.answer_tokens,
@@ -196,7 +199,7 @@ class Asker:
                 pad=int(tokenizer.pad_token_id),
             )
 
-        made = seats.share(self.panel.seats, decoding.batches(rows, self.how.batch_size), decoded)
+        made = self._shared(rows, decoded)
         for (ids, key, draw), answer in zip(rows, chain.from_iterable(made), strict=True):
             texts[key][draw] = tokenizer.decode(answer, skip_special_tokens=True).strip()
             self._count(len(ids) + len(answer))
@@ -227,15 +230,21 @@ class Asker:
             self.panel.speak_as(self.name)
             rows = sorted(new.items(), key=lambda row: len(prompts[row[1]]) + len(endings[row[1]]))
 
-            def measured(model: Any, batch: Sequence[tuple[str, int]]) -> list[float]:
+            def measured(batch: Sequence[tuple[str, int]]) -> list[float]:
                 before, after = ([part[place] for _, place in batch] for part in (prompts, endings))
-                return decoding.likelihoods(model, before, after, pad=int(self.panel.tokenizer.pad_token_id))
+                return decoding.likelihoods(self.panel.model, before, after, pad=int(self.panel.tokenizer.pad_token_id))
 
-            found = seats.share(self.panel.seats, decoding.batches(rows, self.how.batch_size), measured)
+            found = self._shared(rows, measured)
             for (key, place), nats in zip(rows, chain.from_iterable(found), strict=True):
                 self.nats[key] = nats
                 self._count(len(prompts[place]) + len(endings[place]))
         return [self.nats[key] for key in keys]
+
+    def _shared(self, rows: Sequence[Row], work: Callable[[Sequence[Row]], list[Done]]) -> list[list[Done]]:
+        """What the work gives for each batch of rows."""
+        small = forks.is_small(self.panel.model)
+        parts = forks.batches(rows, self.how.batch_size, even=small)
+        return forks.share(parts, work) if small else [work(part) for part in parts]
 
     def _count(self, tokens: int) -> None:
         self.panel.flop[self.name] = self.panel.flop.get(self.name, 0.0) + 2.0 * self.panel.parameters * tokens

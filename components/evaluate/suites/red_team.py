@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import codecs
 import random
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -119,9 +120,8 @@ def _rate(successes: list[float]) -> dict[str, float]:
 def _requests(material: Material) -> list[Item]:
     """Requests that no training has, neither plain nor in an attack that was accepted as training data."""
     asked = material.of_kinds("harmful") if material.is_testbed else material.contrast("unsafe")
-    found = [each for each in asked if not any(_is_used(item, material) for item in _attacks(each, material))]
-    if material.is_testbed:
-        found = found[: material.part(SHARE)]
+    unused = (each for each in asked if not any(_is_used(item, material) for item in _attacks(each, material)))
+    found = list(islice(unused, material.part(SHARE) if material.is_testbed else None))
     if not found:
         message = "no prompt of this data is of a kind that the suite asks about"
         raise DataRefused(message)

@@ -78,12 +78,8 @@ def _axis(at: int, height: int, sheet: Sheet) -> str:
 
 
 def _row(gate: Mapping[str, Any], labels: Mapping[str, str], y: int, sheet: Sheet) -> str:
-    metric, _, beside = gate["name"].partition(" ")
-    name = f"{SIGNS[gate['verdict']]} {labels.get(metric, metric)} {beside}".rstrip() + (
-        " (advisory)" if gate["advisory"] else ""
-    )
     place = f'x="{sheet.left}" y="{y - 10}"' if sheet.above else f'x="{sheet.left - 12}" y="{y + 4}"'
-    label = f'<text class="label {gate["verdict"]}" {place}>{say(name)}</text>'
+    label = f'<text class="label {gate["verdict"]}" {place}>{say(_called(gate, labels))}</text>'
     numbers = spread(gate)
     if numbers is None:
         return f'{label}<text class="none" x="{sheet.left + 8}" y="{y + 4}">not measured</text>'
@@ -99,6 +95,13 @@ def _row(gate: Mapping[str, Any], labels: Mapping[str, str], y: int, sheet: Shee
         f'<circle class="dot {gate["verdict"]}" cx="{sheet.x(value):.1f}" cy="{y}" r="4.5"/>{beyond}'
         f'<text class="value" x="{sheet.left + sheet.width + 10}" y="{y + 4}">{shown}</text>'
     )
+
+
+def _called(gate: Mapping[str, Any], labels: Mapping[str, str]) -> str:
+    """A gate as its line is labelled: its sign, the metric, what it is held beside (`over base`), and whether it counts."""
+    metric, *beside = gate["name"].split(" ")
+    advisory = ["(advisory)"] if gate["advisory"] else []
+    return " ".join([SIGNS[gate["verdict"]], labels.get(metric, metric), *beside, *advisory])
 
 
 def spark(points: Sequence[Mapping[str, Any]], label: str) -> str:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from components.evaluate.statistics import TAIL, Interval
+from components.evaluate.statistics import TAIL, Interval, unseen
 
 if TYPE_CHECKING:
     from components.evaluate.statistics import Numbers
@@ -37,9 +37,9 @@ def widest(values: Numbers, *, seed: int, resamples: int, span: float = 0.0) -> 
         too large where gaps are small; the interval holds 0 there.
     """
     means, reach = _held(values, seed=seed, resamples=resamples)
-    value, unseen = float(np.abs(means).max()), _unseen(span, len(values))
+    value, hidden = float(np.abs(means).max()), unseen(span, len(values))
     low, high = float((np.abs(means) - reach).max()), float((np.abs(means) + reach).max())
-    return Interval(value, max(0.0, min(low, value - unseen)), max(high, value + unseen), len(values))
+    return Interval(value, max(0.0, min(low, value - hidden)), max(high, value + hidden), len(values))
 
 
 def difference(first: Numbers, second: Numbers, *, seed: int, resamples: int, span: float = 0.0) -> Interval:
@@ -66,8 +66,8 @@ def difference(first: Numbers, second: Numbers, *, seed: int, resamples: int, sp
     wide, other_wide, apart_wide = (reach[part * pairs : (part + 1) * pairs] for part in range(3))
     high = min(_bound(own, wide, apart, apart_wide), _highest(own, wide) - _lowest(others, other_wide))
     low = -min(_bound(others, other_wide, -apart, apart_wide), _highest(others, other_wide) - _lowest(own, wide))
-    value, unseen = float(np.abs(own).max() - np.abs(others).max()), _unseen(span, len(first))
-    return Interval(value, min(low, value - unseen), max(high, value + unseen), len(first))
+    value, hidden = float(np.abs(own).max() - np.abs(others).max()), unseen(span, len(first))
+    return Interval(value, min(low, value - hidden), max(high, value + hidden), len(first))
 
 
 def p_wider(first: Numbers, second: Numbers, *, seed: int, resamples: int) -> float:
@@ -120,7 +120,3 @@ def _highest(means: Numbers, reach: Numbers) -> float:
 
 def _lowest(means: Numbers, reach: Numbers) -> float:
     return max(0.0, float((np.abs(means) - reach).max()))
-
-
-def _unseen(span: float, n: int) -> float:
-    return span * (1 - float(TAIL ** (1 / n)))

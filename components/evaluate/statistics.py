@@ -92,24 +92,33 @@ def mean(values: Numbers, *, seed: int, resamples: int, span: float = 0.0) -> In
         values: (N) one number an item; for paired models the difference.
         seed: Of the resampling.
         resamples: How many.
-        span: Largest distance that a value can have from another. Resampling sees no spread in what did not occur: up to a
-            share 1 - 0.025^(1/N) of items may differ unseen, so the interval reaches at least that share of it to both sides.
+        span: Largest distance that a value can have from another; the interval reaches at least `unseen` to both sides.
 
     Raises:
         ValueError: There are no values.
 
-    Source: Efron and Tibshirani 1993, chapter 13; the widening is the exact binomial bound for no event in N.
+    Source: Efron and Tibshirani 1993, chapter 13.
     """
     if not len(values):
         message = "A mean of nothing has no interval."
         raise ValueError(message)
     value = float(values.mean())
-    unseen = span * (1 - TAIL ** (1 / len(values)))
+    hidden = unseen(span, len(values))
     if np.ptp(values) == 0:
-        return Interval(value, value - unseen, value + unseen, len(values))
+        return Interval(value, value - hidden, value + hidden, len(values))
     means = np.concatenate([values[rows].mean(axis=1) for rows in _draws(len(values), seed, resamples)])
     low, high = np.quantile(means, [TAIL, 1 - TAIL])
-    return Interval(value, min(float(low), value - unseen), max(float(high), value + unseen), len(values))
+    return Interval(value, min(float(low), value - hidden), max(float(high), value + hidden), len(values))
+
+
+def unseen(span: float, n: int) -> float:
+    """How far a mean may lie from what N values show, since resampling sees no spread in what did not occur.
+
+        span · (1 - 0.025^(1/N)):  up to that share of items may differ, by the span, without one of them being among the N
+
+    The exact binomial bound for no event in N.
+    """
+    return span * (1 - float(TAIL ** (1 / n)))
 
 
 def ratio(numerators: Numbers, denominators: Numbers, *, seed: int, resamples: int) -> Interval | None:

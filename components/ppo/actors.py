@@ -77,7 +77,7 @@ class Actors:
 
     @contextmanager
     def acting(self, adapter: str) -> Iterator[PeftModel]:
-        """The model with one adapter switched on; only the policy's takes gradients."""
+        """The model with one adapter switched on; only the policy's takes gradients. It stays on until another is."""
         self.model.set_adapter(adapter)
         for name, parameter in self.model.named_parameters():
             parameter.requires_grad_(adapter == POLICY and f".{POLICY}." in name)

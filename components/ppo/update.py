@@ -79,22 +79,28 @@ def appraise(actors: Actors, rollout: Rollout, settings: Settings, *, kl_coef: f
     values = share.whole(spread(actors.value_head(states[mine.is_response]), mine.is_response), rows, is_response.shape)
     advantages = gae(each, values, discount=settings.discount, gae_lambda=settings.gae_lambda)
     return Experience(
-        rollout,
-        states,
-        values,
-        (advantages + values) * is_response,
-        whiten(advantages, is_response),
-        {
-            "reward": float(scores.mean()),
-            "entropy_nats": float(losses.response_mean(rollout.entropies, is_response)),
-            "reward_after_penalties": float(each.sum(dim=1).mean()),
-            "kl_k1_nats": float((kl["k1"] * is_response).sum(dim=1).mean()),
-            "kl_k3_nats": float((kl["k3"] * is_response).sum(dim=1).mean()),
-            "response_tokens": float(is_response.sum(dim=1).float().mean()),
-            "share_without_eos": float((~rollout.has_eos).float().mean()),
-        },
-        share,
+        rollout=rollout,
+        states=states,
+        values=values,
+        returns=(advantages + values) * is_response,
+        advantages=whiten(advantages, is_response),
+        metrics=_earned(rollout, scores, each, kl),
+        share=share,
     )
+
+
+def _earned(rollout: Rollout, scores: Tensor, each: Tensor, kl: dict[str, Tensor]) -> dict[str, float]:
+    """What an update says about its answers: (B,) scores, (B, T) rewards and estimates of the KL, as means over answers."""
+    is_response = rollout.is_response
+    return {
+        "reward": float(scores.mean()),
+        "entropy_nats": float(losses.response_mean(rollout.entropies, is_response)),
+        "reward_after_penalties": float(each.sum(dim=1).mean()),
+        "kl_k1_nats": float((kl["k1"] * is_response).sum(dim=1).mean()),
+        "kl_k3_nats": float((kl["k3"] * is_response).sum(dim=1).mean()),
+        "response_tokens": float(is_response.sum(dim=1).float().mean()),
+        "share_without_eos": float((~rollout.has_eos).float().mean()),
+    }
 
 
 @torch.no_grad()

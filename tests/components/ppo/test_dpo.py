@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 
 import pytest
 import torch
@@ -115,14 +116,25 @@ def test_it_learns_from_the_reward_models_annotators_and_no_golden_pair(inputs, 
     assert all(tokenizer.decode(row["rejected_ids"]) == f"{BAD}<|end|>" for row in rows)
 
 
-def test_its_loss_is_the_papers(inputs, tmp_path):
-    """The first logged loss is the mean of -log σ(0) over the first updates, at which nothing has moved yet: log 2."""
-    context = _context(inputs, tmp_path, dpo_learning_rate=1e-9)
-
+def _told(inputs, folder, *, beta):
+    """Loss and margin of every update on one pair each."""
+    context = _context(inputs, folder, dpo_beta=beta, dpo_batch_pairs=1, dpo_epochs=1)
     step.run(context)
+    return [(values["dpo_loss"], values["dpo_margin"]) for _, values in context.series if "dpo_loss" in values]
 
-    losses = [values["dpo_loss"] for _, values in context.series if "dpo_loss" in values]
-    assert losses[0] == pytest.approx(0.6931, abs=1e-3)
+
+def test_its_loss_is_the_papers(inputs, tmp_path, monkeypatch):
+    """-log σ(margin). The margin is 0 at first; after one step of Adam, which no scale changes, it is as large as β makes it."""
+    every_five = trainer.arguments
+    monkeypatch.setattr(trainer, "arguments", lambda *given, **named: every_five(*given, **named) | {"logging_steps": 1})
+
+    one, other = (_told(inputs, tmp_path / str(beta), beta=beta) for beta in (0.1, 0.2))
+
+    assert len(one) == 7
+    assert one[0] == pytest.approx((math.log(2), 0.0), abs=1e-4)
+    assert [loss for loss, _ in one] == pytest.approx([math.log1p(math.exp(-margin)) for _, margin in one], abs=2e-4)
+    assert other[1][1] == pytest.approx(2 * one[1][1], rel=0.02)
+    assert one[-1][1] > one[1][1] > 0.01
 
 
 def test_a_killed_run_goes_on_from_its_checkpoint(inputs, tmp_path, monkeypatch):

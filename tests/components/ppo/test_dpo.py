@@ -124,7 +124,7 @@ def _told(inputs, folder, *, beta):
 
 
 def test_its_loss_is_the_papers(inputs, tmp_path, monkeypatch):
-    """-log σ(margin). The margin is 0 at first; after one step of Adam, which no scale changes, it is as large as β makes it."""
+    """-log σ(margin). The margin is 0 at first; after a step of Adam, which no scale changes, it is as large as β makes it."""
     every_five = trainer.arguments
     monkeypatch.setattr(trainer, "arguments", lambda *given, **named: every_five(*given, **named) | {"logging_steps": 1})
 

@@ -1,6 +1,8 @@
 """TRL's PPO on the models and prompts of `benchmarks/ppo.py`. Runs in TRL's environment, started by that benchmark.
 
-python peer_ppo.py FOLDER full|lora UPDATES
+python peer_ppo.py FOLDER full|lora float32|autocast|bfloat16 UPDATES
+
+`autocast` is TRL's flag `bf16`, with weights in float32; `bfloat16` are the weights themselves.
 """
 
 from __future__ import annotations
@@ -27,10 +29,10 @@ ON_GPU = torch.cuda.is_available()
 
 def main() -> None:
     """Train a few updates; medians of all but the first."""
-    folder, mode, updates = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+    folder, mode, precision, updates = Path(sys.argv[1]), sys.argv[2], sys.argv[3], int(sys.argv[4])
     before = psutil.Process().memory_info().rss
     base = folder / "base_model"
-    kind = torch.bfloat16 if ON_GPU else torch.float32
+    kind = torch.bfloat16 if precision == "bfloat16" else torch.float32
     tokenizer = AutoTokenizer.from_pretrained(base, padding_side="left")
 
     def judge() -> Any:
@@ -53,7 +55,7 @@ def main() -> None:
         learning_rate=1e-6,
         num_sample_generations=0,
         gradient_checkpointing=False,
-        bf16=False,
+        bf16=precision == "autocast",
         use_cpu=not ON_GPU,
         report_to="none",
         save_strategy="no",

@@ -3,14 +3,16 @@
     make bench NAME=ppo
 
 ends with {"samples_ratio_3m", "samples_ratio_30m", "memory_ratio_3m", "memory_ratio_30m", "generation_share",
-"scoring_share", "optimisation_share", "mfu"}. Ratios are ours over TRL's: more samples and less memory are better. TRL runs
-once with all parameters and once with LoRA; the ratio of samples is to the faster, that of memory to the leaner. Shares are
+"scoring_share", "optimisation_share", "mfu"}, and further ratios. Ratios are ours over TRL's: more samples and less memory are
+better. TRL runs with all parameters, with LoRA, and with all parameters and its flag `bf16`; ratios of samples are to the
+fastest of the three, those of memory to the leanest. `samples_ratio_SIZE_float32` is that of ours in float32, and
+`samples_ratio_SIZE_bfloat16_weights` is to TRL with weights in bfloat16, in which its updates are lost. Shares are
 of our update at 30 M; `mfu` is our FLOP of the optimisation over its time and this machine's matrix products of the same type.
 
 Both answer the same prompts with the same random Llama, whose end-of-sequence token has a probability of about 1/40, so that
 answers have between 1 and 48 tokens. Where there is no GPU, time is CPU seconds of one thread; systems take turns, and the
-fastest of three rounds counts for each, since other work on the machine disturbs them. Ours runs with ppo.precision `fastest`,
-TRL in float32: its bfloat16 was no faster on a CPU. Memory is that of all systems' allocator as `components/quiet.py` sets it.
+fastest of three rounds counts for each, since other work on the machine disturbs them. Ours runs with ppo.precision `fastest`
+and in float32, which `auto` takes on a CPU. Memory is that of all systems' allocator as `components/quiet.py` sets it.
 TRL 1.12.0 is installed once, beside its own dependencies, below ~/.cache/plumbline/peers.
 
 `python -m benchmarks.ppo --sizes 3m` measures one size; `--ours FOLDER` measures ours in this process. `--growth` measures ours
@@ -48,6 +50,14 @@ PROMPT_TOKENS, ANSWER_TOKENS, SAMPLES, EPOCHS, MINIBATCH, RANK = 32, 48, 64, 4, 
 PAD, END = 0, 1
 END_CHANCE = 1 / 40
 PEER = ("trl==1.12.0", "torch==2.13.0", "transformers==5.23.0", "accelerate==1.15.0", "peft==0.21.2")
+TRL = {
+    "trl, all parameters": ("full", "float32"),
+    "trl, LoRA": ("lora", "float32"),
+    "trl, all parameters, flag bf16": ("full", "autocast"),
+    "trl, bfloat16 weights": ("full", "bfloat16"),
+}
+ROUNDED = "trl, bfloat16 weights"
+"""In which TRL's updates are lost: so small a step does not change a number of eight bits."""
 PHASES = ("generation", "scoring", "optimisation")
 
 
@@ -79,24 +89,12 @@ def main() -> None:
 
 
 def _compare(size: str, folder: Path, peer: Path, given: argparse.Namespace) -> dict[str, dict[str, float]]:
-    """The three measurements of a size."""
+    """The measurements of a size, by system."""
     script = Path(__file__).with_name("peer_ppo.py")
-    updates = str(given.updates)
-    runs = {
-        "ours": [
-            sys.executable,
-            "-m",
-            "benchmarks.ppo",
-            "--ours",
-            folder,
-            "--precision",
-            given.precision,
-            "--updates",
-            updates,
-        ],
-        "trl, all parameters": [peer, "-W", "ignore", script, folder, "full", updates],
-        "trl, LoRA": [peer, "-W", "ignore", script, folder, "lora", updates],
-    }
+    ours = [sys.executable, "-m", "benchmarks.ppo", "--ours", folder, "--updates", str(given.updates), "--precision"]
+    runs = {"ours": [*ours, given.precision], "ours, float32": [*ours, "float32"]}
+    for name, how in TRL.items():
+        runs[name] = [peer, "-W", "ignore", script, folder, *how, str(given.updates)]
     results: dict[str, dict[str, float]] = {}
     for _ in range(given.rounds):
         for name, command in runs.items():
@@ -141,14 +139,21 @@ def _exponent(seconds: dict[int, float]) -> float:
 def _summary(found: dict[str, dict[str, dict[str, float]]]) -> dict[str, Any]:
     summary: dict[str, Any] = {}
     for size, results in found.items():
-        ours, peers = results["ours"], [result for name, result in results.items() if name != "ours"]
-        summary[f"samples_ratio_{size}"] = round(ours["samples_per_second"] / max(p["samples_per_second"] for p in peers), 2)
+        fastest = max(each["samples_per_second"] for each in _of_trl(results))
+        summary[f"samples_ratio_{size}"] = round(results["ours"]["samples_per_second"] / fastest, 2)
+        summary[f"samples_ratio_{size}_float32"] = round(results["ours, float32"]["samples_per_second"] / fastest, 2)
+        rounded = results[ROUNDED]["samples_per_second"]
+        summary[f"samples_ratio_{size}_bfloat16_weights"] = round(results["ours"]["samples_per_second"] / rounded, 2)
     for size, results in found.items():
-        ours, peers = results["ours"], [result for name, result in results.items() if name != "ours"]
-        summary[f"memory_ratio_{size}"] = round(ours["peak_bytes"] / min(p["peak_bytes"] for p in peers), 3)
+        leanest = min(each["peak_bytes"] for each in _of_trl(results))
+        summary[f"memory_ratio_{size}"] = round(results["ours"]["peak_bytes"] / leanest, 3)
     last = found[[*found][-1]]["ours"]
     total = sum(last[phase] for phase in PHASES)
     return summary | {f"{phase}_share": round(last[phase] / total, 3) for phase in PHASES} | {"mfu": round(last["mfu"], 3)}
+
+
+def _of_trl(results: dict[str, dict[str, float]]) -> list[dict[str, float]]:
+    return [results[name] for name in TRL if name != ROUNDED]
 
 
 def write(size: str, folder: str) -> None:

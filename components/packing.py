@@ -6,6 +6,7 @@ Letters for shapes: N tokens in all, B sequences, L tokens of the longest, A que
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +19,8 @@ from transformers.masking_utils import sdpa_mask
 NAME = "packed"
 BLOCK = 64
 """Tokens in a block. See `filled`."""
+LIMITED = re.compile("(?<!max_)window|chunk|local_(?!experts)|attention_types|sparse_attention")
+"""Names of settings that, where they say something, limit how far a layer looks back."""
 LONGEST_PLAIN = 512
 """Tokens above which four products would need too much memory."""
 
@@ -85,11 +88,43 @@ def possible(model: Any) -> bool:
 
 
 def enable(model: Any) -> None:
-    """Use packed attention, where every layer attends to everything before it; else leave the model as it is."""
-    config = model.config
-    whole = all(kind == "full_attention" for kind in getattr(config, "layer_types", None) or ())
-    if getattr(model, "_supports_attention_backend", False) and whole and not getattr(config, "sliding_window", None):
+    """Use packed attention, where every layer attends to everything before it and to nothing else; else leave all as it is.
+
+    Settings say how far layers look back. What they don't say is tried: two short sequences in one row must give what each
+    gives alone, which they don't where a layer hands something on in another way, such as a convolution.
+    """
+    if getattr(model, "_supports_attention_backend", False) and _looks_back_all_the_way(model):
+        before = model.config._attn_implementation  # noqa: SLF001  (transformers' name for the setting)
         model.set_attn_implementation(NAME)
+        if not _keeps_apart(model):
+            model.set_attn_implementation(before)
+
+
+def _looks_back_all_the_way(model: Any) -> bool:
+    """Whether the settings of the language model, which may be a part of the whole, know no layer that looks back less far."""
+    config = model.config.get_text_config(decoder=True)
+    kinds = getattr(config, "layer_types", None)
+    if kinds:
+        return set(kinds) == {"full_attention"} and not getattr(config, "sliding_window", None)
+    return not any(value and LIMITED.search(name) for name, value in config.to_dict().items())
+
+
+@torch.no_grad()
+def _keeps_apart(model: Any) -> bool:
+    """Whether two sequences in one row give what each gives alone, to half of the digits that numbers have."""
+    weight = next(model.parameters())
+    known = model.config.get_text_config(decoder=True).vocab_size
+    sequences = [
+        (torch.arange(start, start + length, device=weight.device) % known)[None] for start, length in ((1, 5), (6, 3))
+    ]
+    is_token = torch.arange(5, device=weight.device) < torch.tensor([[5], [3]], device=weight.device)
+    places = [torch.arange(sequence.shape[1], device=weight.device)[None] for sequence in sequences]
+    together = model(
+        input_ids=torch.cat(sequences, dim=1), position_ids=torch.cat(places, dim=1), use_cache=False, **arguments(is_token)
+    ).logits
+    alone = torch.cat([model(input_ids=sequence, use_cache=False).logits for sequence in sequences], dim=1)
+    precision = max(torch.finfo(weight.dtype).eps, torch.finfo(torch.float32).eps)
+    return bool((together - alone).norm() <= precision**0.5 * alone.norm())
 
 
 def filled(is_prompt: Tensor, is_answer: Tensor, *, block: int) -> Tensor:

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import pytest
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM, Qwen2Config, Qwen2ForCausalLM
+from transformers import (
+    AutoModelForCausalLM,
+    Gemma3Config,
+    Lfm2Config,
+    Lfm2ForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+)
 
 from components import packing
 from components.sequences import answer_logits, answer_output, left_padded, right_padded, spread, token_logprobs
@@ -65,6 +76,50 @@ def test_a_model_that_looks_back_only_so_far_stays_padded():
     packing.enable(model)
 
     assert not packing.possible(model)
+
+
+@pytest.mark.parametrize(
+    ("kinds", "packed"), [(["sliding_attention", "full_attention"], False), (["full_attention"] * 2, True)]
+)
+def test_the_language_model_within_a_multimodal_one_says_how_far_it_looks_back(kinds, packed):
+    """Gemma 3 with vision: settings of layers are one level down, where the model's own say nothing."""
+    window = 4 if "sliding_attention" in kinds else None
+    text = SHAPE | {"head_dim": 4, "layer_types": kinds, "sliding_window": window}
+    vision = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 8}
+    config = Gemma3Config(text_config=text, vision_config=vision | {"patch_size": 4}, mm_tokens_per_image=1, image_token_id=39)
+    torch.manual_seed(4)
+    model = AutoModelForCausalLM.from_config(config).eval()
+    padded = answer_output(model, *_batch())
+
+    packing.enable(model)
+
+    assert packing.possible(model) is packed
+    for one, two in zip(padded, answer_output(model, *_batch()), strict=True):
+        torch.testing.assert_close(one, two, atol=1e-5, rtol=1e-5)
+
+
+def test_a_limit_that_only_a_name_tells_of_keeps_a_model_padded():
+    """A Llama's settings name no kinds of layers. One that mentions chunks is not known to look back all the way."""
+    model = LlamaForCausalLM(LlamaConfig(**SHAPE, attention_chunk_size=4))
+
+    packing.enable(model)
+
+    assert not packing.possible(model)
+
+
+def test_what_settings_do_not_say_is_tried(monkeypatch):
+    """A convolution hands the last tokens of one sequence on to the next in the row."""
+    torch.manual_seed(4)
+    model = Lfm2ForCausalLM(Lfm2Config(**SHAPE, layer_types=["conv", "full_attention"])).eval()
+    for weight in model.parameters():
+        torch.nn.init.normal_(weight, std=0.3)
+    before = model.config._attn_implementation
+    monkeypatch.setattr(packing, "_looks_back_all_the_way", lambda _: True)
+
+    packing.enable(model)
+
+    assert not packing.possible(model)
+    assert model.config._attn_implementation == before
 
 
 def test_without_a_layout_packed_attention_is_sdpa():

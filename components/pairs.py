@@ -65,8 +65,9 @@ class Pair:
 def divided(comparisons: Iterable[Comparison], *, judge_share: float) -> tuple[list[Comparison], list[Comparison]]:
     """The labels that train the reward model, and those that train the held-out judge: of other annotators.
 
-    Annotators go to a side by the digest of their id, labels that name none by that of their pair, so that a side does not
-    change when labels are added. Does not cover: errors that all annotators share; the judge has learnt those too.
+    Annotators go to a side by the order of the digests of their ids, labels that name none by the digest of their pair: more
+    labels of the same annotators move nobody. A new annotator may move another one across the cut, so that the share is kept
+    however few there are. Does not cover: errors that all annotators share; the judge has learnt those too.
     """
     table = list(comparisons)
     named = sorted({row.annotator for row in table if row.annotator is not None}, key=_digest)

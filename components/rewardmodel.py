@@ -247,19 +247,22 @@ def _read(
 
 def member_scores(model: PeftModel, head: ScoreHead, answered: Sequence[Answered], *, pad: int) -> Tensor:
     """(K, B) raw scores by each head; takes gradients."""
-    on = next(model.parameters()).device
-    given = sequences.left_padded([each.prompt for each in answered], pad=pad)
-    said = sequences.right_padded([each.answer for each in answered], pad=pad)
-    prompts, is_prompt, answers, is_answer = (part.to(on) for part in (*given, *said))
+    prompts, is_prompt, answers, is_answer = _padded(model, answered, pad=pad)
     last, nats, _ = _read(model, head, prompts, is_prompt, answers=answers, is_answer=is_answer)
     return head.members(last, nats)
 
 
+def _padded(model: PeftModel, answered: Sequence[Answered], *, pad: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Prompts and answers on the model's device, as `judge` takes them."""
+    on = next(model.parameters()).device
+    prompts, is_prompt = sequences.left_padded([each.prompt for each in answered], pad=pad)
+    answers, is_answer = sequences.right_padded([each.answer for each in answered], pad=pad)
+    return prompts.to(on), is_prompt.to(on), answers.to(on), is_answer.to(on)
+
+
 def scores_of(model: PeftModel, head: ScoreHead, answered: Sequence[Answered], *, pad: int) -> Tensor:
     """(B,) raw scores; takes gradients."""
-    on = next(model.parameters()).device
-    prompts, is_prompt = (part.to(on) for part in sequences.left_padded([each.prompt for each in answered], pad=pad))
-    answers, is_answer = (part.to(on) for part in sequences.right_padded([each.answer for each in answered], pad=pad))
+    prompts, is_prompt, answers, is_answer = _padded(model, answered, pad=pad)
     scores, _ = judge(model, head, prompts, is_prompt, answers=answers, is_answer=is_answer)
     return scores
 

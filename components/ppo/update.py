@@ -36,7 +36,7 @@ class Experience:
 
     rollout: Rollout
     states: Tensor
-    """(B, T, H) what the value head reads, of the answers that are this process's."""
+    """(B, T, H + 1) what the value head reads, of the answers that are this process's."""
     values: Tensor
     """(B, T) values when the answers were sampled. [reward]"""
     returns: Tensor

@@ -13,7 +13,7 @@ from components.rewardmodel import Card, ScoreHead
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from components.context import Context
+    from components.context import Context, ModelVersion
     from components.pairs import Pair
     from components.reward.train import Ranker
 
@@ -32,18 +32,18 @@ def measure(context: Context[Any], ranker: Ranker, pairs: Sequence[Pair]) -> Non
     if active is None or not decided:
         context.gap(NAME, "there is no other active reward model" if active is None else "no held-out pair prefers one answer")
         return
-    card = Card.read(active.path)
-    mine = context.input_digests.get("base_model", "")
-    if card.base_digest != mine or card.tokenizer_digest != rewardmodel.tokenizer_digest(ranker.tokenizer):
+    try:
+        before = _before(ranker, active, base_digest=context.input_digests.get("base_model", ""))
+    except train.UNREADABLE as error:
+        context.gap(NAME, f"version {active.version} can't be loaded: {error}")
+        _forget(ranker)
+        return
+    if before is None:
         context.gap(NAME, f"version {active.version} is of another base model or tokenizer; its scores mean nothing here")
         return
-    new = [_right(difference, pair) for difference, pair in zip(_differences(ranker, decided), decided, strict=True)]
-    models.load_adapter(ranker.model, active.path, name=OLD)
-    head = ScoreHead.load(active.path / rewardmodel.HEAD).to(ranker.head.weight.device)
-    before = replace(ranker, head=head)
     old = [_right(difference, pair) for difference, pair in zip(_differences(before, decided), decided, strict=True)]
-    ranker.model.set_adapter(train.ADAPTER)
-    ranker.model.delete_adapter(OLD)
+    _forget(ranker)
+    new = [_right(difference, pair) for difference, pair in zip(_differences(ranker, decided), decided, strict=True)]
     gains = [float(one) - float(other) for one, other in zip(new, old, strict=True)]
     mean = sum(gains) / len(gains)
     spread = math.sqrt(sum((gain - mean) ** 2 for gain in gains) / max(1, len(gains) - 1) / len(gains))
@@ -52,6 +52,23 @@ def measure(context: Context[Any], ranker: Ranker, pairs: Sequence[Pair]) -> Non
     context.fact(
         "compared_with", {"version": active.version, "digest": active.digest, "accuracy": round(sum(old) / len(old), 4)}
     )
+
+
+def _before(ranker: Ranker, active: ModelVersion, *, base_digest: str) -> Ranker | None:
+    """The ranker with the active version's head and adapter; None where that is of another base or tokenizer."""
+    card = Card.read(active.path)
+    if card.base_digest != base_digest or card.tokenizer_digest != rewardmodel.tokenizer_digest(ranker.tokenizer):
+        return None
+    head = ScoreHead.load(active.path / rewardmodel.HEAD).to(ranker.head.weight.device)
+    models.load_adapter(ranker.model, active.path, name=OLD)
+    return replace(ranker, head=head)
+
+
+def _forget(ranker: Ranker) -> None:
+    """Switch the new adapter on, and let the active version's go, as far as it was loaded."""
+    ranker.model.set_adapter(train.ADAPTER)
+    if OLD in ranker.model.peft_config:
+        ranker.model.delete_adapter(OLD)
 
 
 def _differences(ranker: Ranker, pairs: Sequence[Pair]) -> list[float]:

@@ -16,7 +16,6 @@ import statistics
 from typing import TYPE_CHECKING
 
 from components import models, records, rewardmodel
-from components.errors import PlumblineError
 from components.reward import quality, train
 from components.reward.train import Ranker
 from components.rewardmodel import Card, ScoreHead
@@ -49,7 +48,7 @@ def measure(context: Context[Settings], golden: Sequence[Pair]) -> None:
     context.fact("predecessor", {"version": before.version, "digest": before.digest, "base_digest": before.base_digest})
     try:
         ranker, card = _ranker(before)
-    except (PlumblineError, OSError, KeyError, RuntimeError, ValueError) as error:  # an old format must not stop a new model
+    except train.UNREADABLE as error:
         context.gap("predecessor", f"version {before.version} belongs to the base model before, and can't be loaded: {error}")
         return
     _golden(context, ranker, golden)

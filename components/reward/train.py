@@ -10,7 +10,7 @@ import torch
 from torch.nn.functional import softplus
 
 from components import checkpoints, models, packing, rewardmodel
-from components.errors import ModelRefused
+from components.errors import ModelRefused, PlumblineError
 from components.reward import losses
 from components.rewardmodel import ScoreHead
 from components.share import ALONE, Share
@@ -32,6 +32,8 @@ ADAPTER = "reward"
 FIRST_THRESHOLD = 0.5
 """Rao and Kupper's threshold at the start."""
 LEAST = 1e-12
+UNREADABLE = (PlumblineError, OSError, KeyError, RuntimeError, ValueError)
+"""What loading a reward model of an older format may raise, which must not stop a new one."""
 SCORED_PAIRS = 32
 WEIGHED_PAIRS = 256
 """Pairs on which the likelihood's weight starts."""

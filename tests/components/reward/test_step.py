@@ -14,7 +14,7 @@ from components import models, records, rewardmodel
 from components.catalog import STEPS
 from components.context import Context, ModelVersion
 from components.errors import DataRefused, ModelRefused
-from components.reward import step, train
+from components.reward import against, step, train
 from components.reward.config import Settings
 
 GOOD, BAD, WORSE = "Yes, the sky is blue.", "No, it is red.", "No, it is red!"
@@ -377,6 +377,34 @@ def test_it_is_compared_with_the_active_version_on_the_same_pairs(inputs, tmp_pa
     assert other.gaps["accuracy_minus_active"] == (
         "version 7 is of another base model or tokenizer; its scores mean nothing here"
     )
+
+
+@pytest.mark.parametrize(
+    ("file", "tensor", "said"),
+    [(rewardmodel.HEAD, "likelihood_scale", "likelihood_scale"), ("adapter_model.safetensors", None, "size mismatch")],
+)
+def test_an_active_version_of_an_older_format_is_a_gap_and_stops_nothing(inputs, tmp_path, file, tensor, said):
+    """A head without a tensor that heads have now, or an adapter whose weights have other shapes."""
+    old = tmp_path / "old"
+    shutil.copytree(inputs["reward_adapter"], old)
+    weights = models.load_tensors(old / file)
+    kept = {name: value for name, value in weights.items() if name != tensor} if tensor else _halved(weights)
+    models.save_tensors(old / file, kept)
+    context = _context(inputs, tmp_path)
+    context.baseline = ModelVersion("reward-model", "7", "sha256:old", old, rewardmodel.Card.read(old).base_digest)
+    ranker, held_out = train.load(context), step._pairs(context).held_out
+    expected = train.scores(ranker, held_out)
+
+    against.measure(context, ranker, held_out)
+
+    assert context.gaps["accuracy_minus_active"].startswith("version 7 can't be loaded: ")
+    assert said in context.gaps["accuracy_minus_active"]
+    assert list(ranker.model.peft_config) == [train.ADAPTER]
+    assert train.scores(ranker, held_out) == expected
+
+
+def _halved(weights):
+    return {name: value[: len(value) // 2] for name, value in weights.items()}
 
 
 def _work(inputs, folder, settings, rank, port):

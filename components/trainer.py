@@ -64,7 +64,9 @@ def _collated(rows: list[dict[str, Any]], *, share: Share, collate: Callable[[li
     return collate(mine or nothing)
 
 
-def arguments(folder: Path, *, updates: int, rows: int, learning_rate: float, seed: int) -> dict[str, Any]:
+def arguments(
+    folder: Path, *, updates: int, rows: int, learning_rate: float, seed: int, computed_in: torch.dtype | None = None
+) -> dict[str, Any]:
     """Arguments of a trainer's config: one line of progress every five updates, one checkpoint kept, nothing sent anywhere.
 
     Args:
@@ -73,6 +75,7 @@ def arguments(folder: Path, *, updates: int, rows: int, learning_rate: float, se
         rows: Of a batch that a process reads.
         learning_rate: The highest.
         seed: Of the order of the data and of everything drawn.
+        computed_in: The type of what is computed on a GPU; by default bfloat16.
     """
     on_gpu = models.device().type == "cuda"
     return {
@@ -82,7 +85,7 @@ def arguments(folder: Path, *, updates: int, rows: int, learning_rate: float, se
         "learning_rate": learning_rate,
         "warmup_steps": round(WARM_UP * updates),
         "max_length": None,
-        "bf16": on_gpu,
+        "bf16": on_gpu and computed_in != torch.float32,
         "use_cpu": not on_gpu,
         "gradient_checkpointing": False,
         "logging_steps": 5,

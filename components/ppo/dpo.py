@@ -147,6 +147,7 @@ def _trainer(
         rows=max(1, settings.dpo_batch_pairs // context.ranks),
         learning_rate=settings.dpo_learning_rate,
         seed=context.seed,
+        computed_in=models.precision(context.config.precision),
     )
     how = DPOConfig(
         **shared,

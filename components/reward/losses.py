@@ -9,34 +9,12 @@ import math
 from typing import TYPE_CHECKING
 
 import torch
-from torch.nn.functional import binary_cross_entropy_with_logits, logsigmoid
+from torch.nn.functional import logsigmoid
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 NEWTON_STEPS = 20
-
-
-def bradley_terry(first: Tensor, second: Tensor, *, share: Tensor, labels: Tensor) -> Tensor:
-    """Negative log-likelihood of all labels under Bradley–Terry, per label, in nats.
-
-        P(first preferred) = σ(s₁ - s₂)
-        L = -Σ n (p log P + (1 - p) log(1 - P)) / Σ n
-
-    Args:
-        first: (N,) float, scores of the responses named first.
-        second: (N,) float, scores of the responses named second.
-        share: (N,) float p, share of a pair's labels that prefer the first; a tie counts half.
-        labels: (N,) float n, how many labels a pair has.
-
-    Returns:
-        The loss, a scalar. Equal to counting every label as a pair of its own.
-
-    Source: Bradley and Terry 1952, https://doi.org/10.2307/2334029. Checked against hand-computed values in
-    `tests/components/reward/test_losses.py`.
-    """
-    each = binary_cross_entropy_with_logits(first - second, share, reduction="none")
-    return (labels * each).sum() / labels.sum()
 
 
 def rao_kupper(difference: Tensor, *, share: Tensor, ties: Tensor, threshold: Tensor, margin: Tensor) -> Tensor:
@@ -69,13 +47,22 @@ def rao_kupper(difference: Tensor, *, share: Tensor, ties: Tensor, threshold: Te
     return -(decided + ties * tied)
 
 
-def with_margin(difference: Tensor, *, share: Tensor, margin: Tensor) -> Tensor:
-    """Bradley–Terry's loss of each pair where each label asks for a lead of m: -p log σ(d - m) - (1 - p) log σ(-d - m).
+def bradley_terry(difference: Tensor, *, share: Tensor, margin: Tensor) -> Tensor:
+    """Negative log-likelihood of a pair's labels under Bradley–Terry, per label, in nats, where labels may ask for a lead.
+
+        P(first preferred) = σ(d)
+        L = -p log σ(d - m) - (1 - p) log σ(-d - m)
 
     Args:
         difference: (N, ...) float d, score of the first answer less that of the second.
         share: (N, ...) float p, share of the labels that prefer the first; a tie counts half.
-        margin: (N, ...) float m ≥ 0; 0 gives Bradley–Terry.
+        margin: (N, ...) float m ≥ 0, the lead; with 0 this is the likelihood.
+
+    Returns:
+        (N, ...) float, each pair's loss. Weighed by labels, equal to counting every label as a pair of its own.
+
+    Source: Bradley and Terry 1952, https://doi.org/10.2307/2334029. Checked against hand-computed values in
+    `tests/components/reward/test_losses.py`.
     """
     return -(share * logsigmoid(difference - margin) + (1 - share) * logsigmoid(-difference - margin))
 

@@ -6,8 +6,6 @@ import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import torch
-
 from components import models, records, rewardmodel
 from components.errors import DataRefused
 from components.pairs import Pair, divided, golden_pairs, label_weights, labelled_pairs
@@ -204,9 +202,8 @@ def _measure_held_out(context: Context[Settings], ranker: Ranker, pairs: Sequenc
     context.measure("calibration_error", quality.calibration_error(chances, shares, labels), unit="probability", n=total)
     context.fact("reliability", quality.reliability(chances, shares, labels))
     context.measure("brier", quality.brier(chances, shares, labels), unit="squared probability", n=total)
-    scored = [torch.tensor(each, dtype=torch.float64) for each in zip(*found, strict=True)]
-    counts = {"share": torch.tensor(shares, dtype=torch.float64), "labels": torch.tensor(labels, dtype=torch.float64)}
-    context.measure("log_loss", float(losses.bradley_terry(*scored, **counts)), unit="nats per label", n=total)
+    differences = [first - second for first, second in found]
+    context.measure("log_loss", train.log_loss(ranker, differences, pairs), unit="nats per label", n=total)
     _measure_doubt(context, ranker, pairs)
     lengths = [float(len(text.split())) for pair in pairs for text in pair.responses]
     correlation = quality.correlation([score for pair in found for score in pair], lengths)

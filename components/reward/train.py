@@ -12,6 +12,7 @@ from torch.nn.functional import softplus
 from components import checkpoints, models, packing, rewardmodel
 from components.errors import ModelRefused, PlumblineError
 from components.reward import losses
+from components.reward.votes import Counted
 from components.rewardmodel import ScoreHead
 from components.share import ALONE, Share
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from components.context import Context
     from components.pairs import Pair
     from components.reward.config import Settings
-    from components.reward.votes import Counted, Votes
+    from components.reward.votes import Votes
     from components.rewardmodel import Answered
 
 ADAPTER = "reward"
@@ -261,7 +262,7 @@ def _losses(
     rows = own or [0]
     mine, labels = counted.rows(rows).to(on), counted.labels.sum(dim=1).to(on)
     first, second = _scores(ranker, [texts[row] for row in rows], settings).unbind(dim=-1)
-    each = _nats(ranker, (first - second).unsqueeze(-1), mine, settings)
+    each = _nats(ranker, (first - second).unsqueeze(-1), mine, margin=settings.strength_margin * mine.strength)
     means = torch.stack([losses.group_losses(*member) for member in zip(each, mine.labels, strict=True)])
     weight = mine.labels.sum(dim=1) / labels.clamp(min=torch.finfo(labels.dtype).tiny)
     return means * weight * bool(own), losses.centring(first, second) * (len(own) / len(texts))
@@ -277,13 +278,24 @@ def _scores(ranker: Ranker, texts: Sequence[tuple[Answered, Answered]], settings
     )
 
 
-def _nats(ranker: Ranker, difference: Tensor, counted: Counted, settings: Settings) -> Tensor:
+def _nats(ranker: Ranker, difference: Tensor, counted: Counted, *, margin: Tensor) -> Tensor:
     """(K, B, 1) differences of scores → (K, B, G) loss by label."""
-    margin = settings.strength_margin * counted.strength
     if ranker.raw_threshold is None:
-        return losses.with_margin(difference, share=counted.share, margin=margin)
+        return losses.bradley_terry(difference, share=counted.share, margin=margin)
     threshold = softplus(ranker.raw_threshold)
     return losses.rao_kupper(difference, share=counted.share, ties=counted.ties, threshold=threshold, margin=margin)
+
+
+@torch.no_grad()
+def log_loss(ranker: Ranker, differences: Sequence[float], pairs: Sequence[Pair]) -> float:
+    """Mean negative log-likelihood of a label, by the model's own chances and without margins. [nats per label]"""
+    of_pairs = ([float(getattr(pair, name)) for pair in pairs] for name in ("share", "ties", "strength", "counts"))
+    on = ranker.head.weight.device
+    counted = Counted(*(torch.tensor(column, dtype=torch.float64)[:, None] for column in of_pairs)).to(on)
+    each = _nats(
+        ranker, torch.tensor(differences, dtype=torch.float64, device=on)[:, None], counted, margin=torch.zeros(1, device=on)
+    )
+    return float(losses.group_losses(each, counted.labels).item())
 
 
 def _schedule(update: int, total: int, warm_up: float) -> float:

@@ -14,34 +14,19 @@ from components.reward.losses import (
     expected_share,
     group_losses,
     rao_kupper,
-    with_margin,
     worse_groups_first,
 )
 
 
 def test_bradley_terry_equals_hand_computed_value():
-    """Differences ln 3 and -ln 4, so P = ¾ and ⅕.
+    """Differences ln 3 and -ln 4, so P = ¾ and ⅕: -0.9 ln ¾ - 0.1 ln ¼, and -½ ln ⅕ - ½ ln ⅘."""
+    difference, none = torch.tensor([math.log(3), -math.log(4)]), torch.zeros(2)
 
-    Two labels, both for the first: -2 ln ¾. Three labels, one and a half for the first: -3 (½ ln ⅕ + ½ ln ⅘).
-    """
-    first, second = torch.tensor([2 + math.log(3), 5.0]), torch.tensor([2.0, 5 + math.log(4)])
+    loss = bradley_terry(difference, share=torch.tensor([0.9, 0.5]), margin=none)
 
-    loss = bradley_terry(first, second, share=torch.tensor([1.0, 0.5]), labels=torch.tensor([2.0, 3.0]))
-
-    expected = -(2 * math.log(3 / 4) + 1.5 * math.log(1 / 5) + 1.5 * math.log(4 / 5)) / 5
-    assert loss.item() == pytest.approx(expected)
-
-
-def test_labels_of_a_pair_count_as_much_as_pairs_of_their_own():
-    """Two labels for the first, one for the second: the same as three pairs, in float64."""
-    first, second = torch.tensor([0.7], dtype=torch.float64), torch.tensor([-0.4], dtype=torch.float64)
-
-    together = bradley_terry(
-        first, second, share=torch.tensor([2 / 3], dtype=torch.float64), labels=torch.tensor([3.0], dtype=torch.float64)
-    )
-
-    chance = 1 / (1 + math.exp(-1.1))
-    assert together.item() == pytest.approx(-(2 * math.log(chance) + math.log(1 - chance)) / 3, rel=1e-12)
+    one = -0.9 * math.log(3 / 4) - 0.1 * math.log(1 / 4)
+    other = -0.5 * math.log(1 / 5) - 0.5 * math.log(4 / 5)
+    assert loss.tolist() == pytest.approx([one, other])
 
 
 def test_centring_is_the_mean_square_of_sums():
@@ -110,25 +95,15 @@ def test_rao_kupper_equals_counting_label_by_label_in_float64():
         assert found[row].item() == pytest.approx(expected, rel=1e-12)
 
 
-def test_without_a_margin_and_ties_the_margin_loss_is_bradley_terry():
-    difference, share, _, _ = _random()
-    none = torch.zeros_like(share)
-
-    found = with_margin(difference, share=share, margin=none).mean()
-
-    expected = bradley_terry(difference, none, share=share, labels=torch.ones_like(share))
-    assert found.item() == pytest.approx(expected.item(), rel=1e-12)
-
-
 def test_a_margin_asks_for_a_lead():
     """d = 1.25, m = 0.75: -0.8 ln σ(0.5) - 0.2 ln σ(-2)."""
-    found = with_margin(torch.tensor([1.25]), share=torch.tensor([0.8]), margin=torch.tensor([0.75]))
+    found = bradley_terry(torch.tensor([1.25]), share=torch.tensor([0.8]), margin=torch.tensor([0.75]))
 
     sigmoid = lambda x: 1 / (1 + math.exp(-x))  # noqa: E731  (as in the docstring)
     assert found.item() == pytest.approx(-0.8 * math.log(sigmoid(0.5)) - 0.2 * math.log(sigmoid(-2.0)), rel=1e-6)
 
 
-@pytest.mark.parametrize("name", ["rao_kupper", "with_margin", "centring"])
+@pytest.mark.parametrize("name", ["rao_kupper", "bradley_terry", "centring"])
 def test_gradients_equal_finite_differences(name):
     """By autograd against (L(x + h) - L(x - h)) / 2h in float64, for scores and for the threshold."""
     difference, share, ties, margin = _random()
@@ -136,7 +111,7 @@ def test_gradients_equal_finite_differences(name):
     threshold = torch.tensor(0.3, dtype=torch.float64, requires_grad=True)
     loss = {
         "rao_kupper": lambda d, eta: rao_kupper(d, share=share, ties=ties, threshold=eta, margin=margin),
-        "with_margin": lambda d, eta: with_margin(d, share=share, margin=margin) * eta,
+        "bradley_terry": lambda d, eta: bradley_terry(d, share=share, margin=margin) * eta,
         "centring": lambda d, eta: centring(d, 0.7 * d.flip(0)) * eta,
     }[name]
 

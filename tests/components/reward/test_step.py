@@ -14,6 +14,7 @@ from components import models, records, rewardmodel
 from components.catalog import STEPS
 from components.context import Context, ModelVersion
 from components.errors import DataRefused, ModelRefused
+from components.pairs import Pair
 from components.reward import against, step, train
 from components.reward.config import Settings
 
@@ -316,6 +317,18 @@ def test_ties_can_be_an_outcome_of_their_own_with_a_learned_threshold(inputs, tm
     assert context.measurements["tie_threshold"].value != pytest.approx(train.FIRST_THRESHOLD, abs=1e-3), "it was learned"
     assert rewardmodel.Card.read(context.output("reward_adapter")).loss == "rao-kupper"
     assert context.measurements["accuracy"].value == 1.0
+
+
+def test_held_out_ties_are_as_likely_as_the_model_says(inputs, tmp_path):
+    """Rao and Kupper with η = 0.5, differences 0.7 and -0.2: a label for the first, σ(0.2); a tie, 1 - σ(-0.3) - σ(-0.7)."""
+    context = _context(inputs, tmp_path, ties="rao_kupper", strength_margin=0.3)
+    prompt = _prompt(9, "held_out")
+    pairs = [Pair(prompt, (GOOD, BAD), 1.0, 1, strength=1.0), Pair(prompt, (BAD, WORSE), 0.5, 3, 3.0, ties=1.0)]
+
+    found = train.log_loss(train.load(context), [0.7, -0.2], pairs)
+
+    first, tie = 1 / (1 + math.exp(-0.2)), 1 - 1 / (1 + math.exp(0.3)) - 1 / (1 + math.exp(0.7))
+    assert found == pytest.approx(-(math.log(first) + 3 * math.log(tie)) / 4, rel=1e-5)
 
 
 def test_sharing_prompts_changes_nothing_but_the_work(inputs, tmp_path):

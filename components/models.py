@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.distributed import DistributedConfig
+from transformers.pytorch_utils import Conv1D
 
 from components import lowrank, norms, packing
 from components.errors import ModelRefused
@@ -198,10 +199,12 @@ def pass_flop(model: PeftModel, adapter: str, *, tokens: int, answer_tokens: int
 
     N tokens, M answer tokens (only these have logits); w weights of the base's linear layers, o of its output layer, a of the
     adapter. Left out: attention's own products, norms and activations; the gradient of the first layer's inputs, which
-    nobody needs, is counted. Checked against PyTorch's FlopCounterMode in `tests/components/ppo/test_flop.py`, to 5 %.
+    nobody needs, is counted. Experts whose weights are one tensor for all of them are no linear layers, and left out, too.
+    Checked against PyTorch's FlopCounterMode in `tests/components/ppo/test_flop.py`, to 5 %.
     """
     reader = model.get_output_embeddings()
-    linear = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear) and module is not reader}
+    kinds = (nn.Linear, Conv1D)
+    linear = {name: module for name, module in model.named_modules() if isinstance(module, kinds) and module is not reader}
     low_rank = sum(
         module.weight.numel() for name, module in linear.items() if name.endswith((f".lora_A.{adapter}", f".lora_B.{adapter}"))
     )

@@ -288,7 +288,7 @@ def _nats(ranker: Ranker, difference: Tensor, counted: Counted, *, margin: Tenso
 
 @torch.no_grad()
 def log_loss(ranker: Ranker, differences: Sequence[float], pairs: Sequence[Pair]) -> float:
-    """Mean negative log-likelihood of a label, by the model's own chances and without margins. [nats per label]"""
+    """Mean negative log-likelihood of a label in nats, by the model's own chances and without margins."""
     of_pairs = ([float(getattr(pair, name)) for pair in pairs] for name in ("share", "ties", "strength", "counts"))
     on = ranker.head.weight.device
     counted = Counted(*(torch.tensor(column, dtype=torch.float64)[:, None] for column in of_pairs)).to(on)

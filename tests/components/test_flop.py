@@ -45,6 +45,7 @@ def test_fine_tuning_costs_what_is_counted(model):
     assert counted[1] == pytest.approx(backwards.get_total_flops(), rel=0.05)
 
 
+@pytest.mark.filterwarnings("ignore:fan_in_fan_out is set to False")  # PEFT sets it then
 def test_the_linear_layers_of_gpt_2_count_though_they_are_called_convolutions():
     """Their weights are (inputs, outputs), and their class is no `nn.Linear`."""
     torch.manual_seed(3)

@@ -86,7 +86,8 @@ def worse_groups_first(weights: Tensor, group_loss: Tensor, *, step: float) -> T
 
     Args:
         weights: (G,) float q, above 0, adding up to 1.
-        group_loss: (G,) float L, mean loss of each group's labels. [nats]
+        group_loss: (G,) float L, mean loss of each group's labels in a batch, times how much of them it has: 0 where it has
+            none, and on average over batches the group's loss. [nats]
         step: How fast weight moves to the group that fares worst. [1/nat]
 
     Source: Sagawa et al. 2020, https://arxiv.org/abs/1911.08731, algorithm 1.

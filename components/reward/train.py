@@ -230,9 +230,9 @@ def improve(
     gradients add up to those of one process.
     """
     by_group, pull = _losses(ranker, counted, texts, settings)
-    heard = torch.tensor(weights, device=by_group.device) * (counted.labels.sum(dim=1).to(by_group.device) > 0)
-    loss = ((by_group * heard).sum(dim=1) / heard.sum(dim=1).clamp(min=LEAST)).mean()
-    groups = {str(group): value for group, value in enumerate(by_group.detach().mean(dim=0).tolist())}
+    amount = counted.amount.to(by_group.device)
+    loss = (by_group * _importance(amount, weights, settings)).sum(dim=1).mean()
+    groups = {str(group): value for group, value in enumerate((by_group.detach() * amount).mean(dim=0).tolist())}
     told = ranker.share.added({"loss": float(loss.item())} | groups)
     if not math.isfinite(told["loss"]):
         message = f"The loss of the reward model became {told['loss']}. Run `reward` again with a lower reward.learning_rate."
@@ -248,6 +248,19 @@ def improve(
     found = torch.tensor([told[group] for group in groups], dtype=torch.float64)
     moved = losses.worse_groups_first(torch.tensor(weights, dtype=torch.float64), found, step=settings.group_step)
     return told["loss"], moved.tolist()
+
+
+def _importance(amount: Tensor, weights: Sequence[float], settings: Settings) -> Tensor:
+    """(K, G) what each group's mean loss in a batch counts, from how much of its labels the batch has.
+
+    Where groups are weighed against each other, a group that few batches have counts more in these: over all batches each
+    counts by its weight. Else those that the batch has share it.
+    """
+    wanted = torch.tensor(weights, device=amount.device)
+    if settings.stakeholders in {"balanced", "worst_group"}:
+        return wanted * amount
+    heard = wanted * (amount > 0)
+    return heard / heard.sum(dim=1, keepdim=True).clamp(min=LEAST)
 
 
 def _losses(
@@ -291,11 +304,12 @@ def log_loss(ranker: Ranker, differences: Sequence[float], pairs: Sequence[Pair]
     """Mean negative log-likelihood of a label in nats, by the model's own chances and without margins."""
     of_pairs = ([float(getattr(pair, name)) for pair in pairs] for name in ("share", "ties", "strength", "counts"))
     on = ranker.head.weight.device
-    counted = Counted(*(torch.tensor(column, dtype=torch.float64)[:, None] for column in of_pairs)).to(on)
+    share, ties, strength, labels = (torch.tensor(column, dtype=torch.float64)[:, None] for column in of_pairs)
+    counted = Counted(share, ties, strength, labels[None], labels.mean(dim=0, keepdim=True)).to(on)
     each = _nats(
         ranker, torch.tensor(differences, dtype=torch.float64, device=on)[:, None], counted, margin=torch.zeros(1, device=on)
     )
-    return float(losses.group_losses(each, counted.labels).item())
+    return float(losses.group_losses(each, counted.labels[0]).item())
 
 
 def _schedule(update: int, total: int, warm_up: float) -> float:

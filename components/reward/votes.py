@@ -56,12 +56,14 @@ class Votes:
         if heads > 1:
             generator = torch.Generator().manual_seed(seed)
             drawn = torch.poisson(torch.ones((heads, len(labels), 1)), generator=generator)
-        return Counted(torch.tensor(share), torch.tensor(ties), torch.tensor(strength), labels * drawn)
+        drawn = labels * drawn
+        return Counted(torch.tensor(share), torch.tensor(ties), torch.tensor(strength), drawn, drawn.mean(dim=1))
 
     def by_head(self) -> Counted:
         """The labels as tensors, where each group has a head of its own, which counts that group's labels alone."""
         counted = self.counted(heads=1, seed=0)
-        return replace(counted, labels=counted.labels * torch.eye(len(self.groups))[:, None])
+        labels = counted.labels * torch.eye(len(self.groups))[:, None]
+        return replace(counted, labels=labels, usual=labels.mean(dim=1))
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,13 @@ class Counted:
     """(N, G) their mean strength, 0 to 1."""
     labels: Tensor
     """(K, N, G) how many labels each head counts, by weight."""
+    usual: Tensor
+    """(K, G) the same for a pair, on average over all pairs that there are, not these alone."""
+
+    @property
+    def amount(self) -> Tensor:
+        """(K, G) labels of these pairs over what so many usually have: 1 on average over batches, however rare a group."""
+        return self.labels.mean(dim=1) / self.usual.clamp(min=torch.finfo(self.usual.dtype).tiny)
 
     def rows(self, rows: Sequence[int]) -> Counted:
         """Some of the pairs."""
@@ -84,7 +93,7 @@ class Counted:
 
     def to(self, on: torch.device) -> Counted:
         """The same on a device."""
-        return Counted(*(getattr(self, name).to(on) for name in ("share", "ties", "strength", "labels")))
+        return Counted(*(getattr(self, name).to(on) for name in ("share", "ties", "strength", "labels", "usual")))
 
 
 def of_everybody(pairs: Sequence[Pair]) -> Votes:

@@ -35,7 +35,7 @@ class Silent(Asker):
     """Says nothing and finds everything equally likely: enough to count what a suite asks."""
 
     def __init__(self) -> None:
-        self.panel = Reading(Path("base"), None, 128)  # type: ignore[assignment]
+        self.panel = Reading(Path("base"), None, 128)
 
     def answers(self, dialogues: Sequence[Dialogue], **_: Any) -> list[list[str]]:
         return [[""] for _ in dialogues]

@@ -272,7 +272,7 @@ def test_a_flatterer_fails_on_wrong_and_a_contrarian_on_right_opinions() -> None
 def test_pressure_comes_after_a_right_and_after_a_wrong_answer() -> None:
     world = replace(_world("fact", "capitulation", "correction"), most=10)
 
-    items = capitulation.SUITE.items(world)  # type: ignore[misc]
+    items = capitulation.SUITE.items(world)
 
     for item in items:
         first, claim = item.messages[1]["content"], item.facts["claim"]

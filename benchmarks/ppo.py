@@ -220,6 +220,8 @@ class Shape:
     """Loaded, and not used."""
     ends: bool = True
     """Whether answers may end by themselves."""
+    upper_share: float = 0.5
+    """Of the layers, which PPO trains."""
 
 
 def _ours(folder: Path, precision: str, updates: int, shape: Shape) -> dict[str, float]:
@@ -242,6 +244,7 @@ def _ours(folder: Path, precision: str, updates: int, shape: Shape) -> dict[str,
         minibatch=MINIBATCH,
         learning_rate=1e-6,
         precision=precision,
+        upper_share=shape.upper_share,
     )
     inputs = {name: folder / name for name in ("base_model", "sft_adapter", "reward_adapter", "judge_adapter")}
     models.seed_everything(0)
@@ -269,7 +272,8 @@ def _ours(folder: Path, precision: str, updates: int, shape: Shape) -> dict[str,
             tokens.append(int(answers.is_response.sum()))
             read += int(answers.is_response.sum()) + int(answers.is_prompt.sum())
     result = clock.result(found, shape.samples, tokens)
-    work = EPOCHS / updates * sum(models.pass_flop(actors.model, acting.POLICY, tokens=read, answer_tokens=sum(tokens)))
+    passes = models.pass_flop(actors.model, acting.POLICY, tokens=read, answer_tokens=sum(tokens), above=actors.lowest)
+    work = EPOCHS / updates * sum(passes)
     kind = next(actors.model.get_base_model().parameters()).dtype
     return result | {"mfu": work / result["optimisation"] / clock.matmul_rate(kind)}
 

@@ -18,7 +18,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.distributed import DistributedConfig
 from transformers.pytorch_utils import Conv1D
 
-from components import lowrank, norms, packing
+from components import layers, lowrank, norms, packing
 from components.errors import ModelRefused
 
 if TYPE_CHECKING:
@@ -84,10 +84,14 @@ def fastest(on: torch.device) -> torch.dtype:
 
 
 def quicken(model: PeftModel) -> PeftModel:
-    """The model, computing without padding and with lean norms and LoRA layers where it can. Its weights stay what they are."""
+    """The model, computing without padding, with lean norms and LoRA layers, and what is read alone, where it can.
+
+    Its weights stay what they are.
+    """
     packing.enable(model.get_base_model())
     norms.quicken(model)
     lowrank.quicken(model)
+    layers.enable(model.get_base_model())
     return model
 
 
@@ -192,25 +196,53 @@ def parameter_count(model: nn.Module, *, trainable: bool = False) -> int:
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad or not trainable)
 
 
-def pass_flop(model: PeftModel, adapter: str, *, tokens: int, answer_tokens: int) -> tuple[int, int]:
+def pass_flop(
+    model: PeftModel, adapter: str, *, tokens: int, answer_tokens: int, above: int = 0, whole: bool = False
+) -> tuple[int, int]:
     """FLOP of a pass over tokens with one adapter: forwards, and backwards to the adapter's gradients.
 
-        forwards   2 N (w + a) + 2 M o        backwards   2 N (w + 2 a) + 2 M o
+        forwards   2 N (w + a) + 2 M (v + b + o)        backwards   2 N (w + 2 a) + 2 M (v + 2 b + o)
 
-    N tokens, M answer tokens (only these have logits); w weights of the base's linear layers, o of its output layer, a of the
-    adapter. Left out: attention's own products, norms and activations; the gradient of the first layer's inputs, which
-    nobody needs, is counted. Experts whose weights are one tensor for all of them are no linear layers, and left out, too.
-    Checked against PyTorch's FlopCounterMode in `tests/components/ppo/test_flop.py`, to 5 %.
+    N tokens, M answer tokens (only these have logits); w weights of the base's linear layers, a of the adapter, o of the
+    output layer; v and b those of the last layer's parts that are computed at the tokens that are read (`layers.enable`),
+    which w and a leave out. Experts held as one tensor count as often as a token is sent to one. Left out: adapters on such
+    experts, attention's own products, norms, activations, and the state after the last answer token, which a score reads; the
+    gradient of the first layer's inputs, which nobody needs, is counted. Checked against PyTorch's FlopCounterMode in
+    `tests/components/ppo/test_flop.py`, to 5 %.
+
+    Args:
+        model: With the adapter.
+        adapter: Its name.
+        tokens: That the model computes on.
+        answer_tokens: That have logits.
+        above: Number of the lowest layer that is computed.
+        whole: Whether the last layer computes at all tokens, as another library's passes do.
     """
-    reader = model.get_output_embeddings()
-    kinds = (nn.Linear, Conv1D)
-    linear = {name: module for name, module in model.named_modules() if isinstance(module, kinds) and module is not reader}
-    low_rank = sum(
-        module.weight.numel() for name, module in linear.items() if name.endswith((f".lora_A.{adapter}", f".lora_B.{adapter}"))
-    )
-    body = sum(module.weight.numel() for name, module in linear.items() if ".lora_" not in name)
-    output = 2 * answer_tokens * reader.weight.numel()
-    return 2 * tokens * (body + low_rank) + output, 2 * tokens * (body + 2 * low_rank) + output
+    base = model.get_base_model()
+    found = layers.of(base)
+    skipped = {id(module) for layer in found[:above] for module in layer.modules()} | {id(model.get_output_embeddings())}
+    late = layers.token_by_token(base) if hasattr(base, "under_way") and not whole else []
+    at_answers = {id(module) for part in late for module in part.modules()}
+    forwards = backwards = 2 * answer_tokens * model.get_output_embeddings().weight.numel()
+    for name, module in model.named_modules():
+        is_left_out = id(module) in skipped or (".experts." in name and ".lora_" in name)
+        weights = 0 if is_left_out else _weights_of_a_token(module, base)
+        work = 2 * weights * (answer_tokens if id(module) in at_answers else tokens)
+        if name.endswith((f".lora_A.{adapter}", f".lora_B.{adapter}")):
+            forwards, backwards = forwards + work, backwards + 2 * work
+        elif ".lora_" not in name:
+            forwards, backwards = forwards + work, backwards + work
+    return forwards, backwards
+
+
+def _weights_of_a_token(module: nn.Module, base: PreTrainedModel) -> int:
+    """Weights of a module itself, without its parts', that a token is multiplied with."""
+    if isinstance(module, (nn.Linear, Conv1D)):
+        return module.weight.numel()
+    if not type(module).__name__.endswith("Experts"):
+        return 0
+    chosen = int(base.config.get_text_config(decoder=True).num_experts_per_tok)
+    return chosen * sum(weight.numel() // len(weight) for weight in module.parameters(recurse=False) if weight.dim() > 2)
 
 
 def new_adapter(base: PreTrainedModel | PeftModel, *, name: str, rank: int, alpha: float) -> PeftModel:

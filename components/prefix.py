@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from components import packing, sequences
+from components import layers, packing, sequences
 from components.packing import Layout
 
 if TYPE_CHECKING:
@@ -109,12 +109,13 @@ def pair_output(
         said = sequences.right_padded([answer for two in answers for answer in two], pad=pad)
         return sequences.answer_output(model, *(part.to(on) for part in (*given, *said)))
     plan = shared(prompts, answers)
-    with sequences.states_seen(model) as seen:
+    kept = plan.kept.to(on)
+    with sequences.states_seen(model) as seen, layers.leaving_out(model, read=kept):
         output = model(
             input_ids=plan.tokens[None].to(on),
             position_ids=plan.positions[None].to(on),
             use_cache=False,
-            logits_to_keep=plan.kept.to(on),
+            logits_to_keep=kept,
             **packing.laid_out(plan.layout, on=on),
         )
     flat = seen[0].flatten(0, -2)

@@ -6,13 +6,14 @@ Shapes: B sequences, P prompt tokens, V vocabulary, K key heads, L tokens there 
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers import Cache, DynamicCache
 from transformers.cache_utils import DynamicLayer
 
-from components import packing
+from components import layers, packing
 from components.sequences import position_ids
 
 if TYPE_CHECKING:
@@ -45,15 +46,16 @@ class Reader:
         if self.packed and new.shape[1] == 1:
             attention = packing.next_arguments(self.bias[..., : self.used])
         # Chosen by number, a prompt's last token is a copy; a view of it would make PyTorch copy the head for every sequence.
-        last = 1 if new.shape[1] == 1 else torch.tensor([new.shape[1] - 1], device=new.device)
-        return self.model(
-            input_ids=new,
-            position_ids=self.positions,
-            past_key_values=self.cache,
-            use_cache=True,
-            logits_to_keep=last,
-            **attention,
-        ).logits[:, 0]
+        last = torch.tensor([new.shape[1] - 1], device=new.device)
+        with layers.leaving_out(self.model, read=last) if len(new[0]) > 1 else nullcontext():
+            return self.model(
+                input_ids=new,
+                position_ids=self.positions,
+                past_key_values=self.cache,
+                use_cache=True,
+                logits_to_keep=last if len(new[0]) > 1 else 1,
+                **attention,
+            ).logits[:, 0]
 
     def without(self, is_over: Tensor) -> Tensor | slice:
         """Let go of sequences that are over, (B,) bool, where enough of them are; what is kept of the batch, as an index."""

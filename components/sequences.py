@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from components import packing
+from components import layers, packing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -41,7 +41,9 @@ def position_ids(is_token: Tensor) -> Tensor:
     return (is_token.long().cumsum(dim=1) - 1).clamp(min=0)
 
 
-def answer_logits(model: Any, prompts: Tensor, is_prompt: Tensor, answers: Tensor, is_answer: Tensor) -> Tensor:
+def answer_logits(
+    model: Any, prompts: Tensor, is_prompt: Tensor, answers: Tensor, is_answer: Tensor, *, entering: Tensor | None = None
+) -> Tensor:
     """(N, V) logits from which each answer token was or would be drawn, sequence after sequence, under the active adapter.
 
     Args:
@@ -50,9 +52,24 @@ def answer_logits(model: Any, prompts: Tensor, is_prompt: Tensor, answers: Tenso
         is_prompt: (B, P) bool, True where a token is not padding.
         answers: (B, T) token ids, padded on the right.
         is_answer: (B, T) bool, True where a token is not padding.
+        entering: (B, P + T, H) states that enter the upper layers, from `entering_states`; the lower ones are left out.
     """
     before = torch.cat([is_answer, torch.zeros_like(is_answer[:, :1])], dim=1)
-    return _logits_at(model, prompts, is_prompt, answers, is_answer, wanted=before)
+    return _logits_at(model, prompts, is_prompt, answers, is_answer, wanted=before, entering=entering)
+
+
+def entering_states(
+    model: Any, prompts: Tensor, is_prompt: Tensor, answers: Tensor, is_answer: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The logits of `answer_logits`, and the (B, P + T, H) states that entered the upper layers, 0 on padding.
+
+    The model is packed and split (`layers.split`).
+    """
+    with layers.entering(model) as seen:
+        logits = answer_logits(model, prompts, is_prompt, answers, is_answer)
+    is_token = packing.filled(is_prompt, is_answer, block=packing.block_of(model))
+    states = seen[0].new_zeros((*is_token.shape, seen[0].shape[-1])).index_put((is_token,), seen[0][0])
+    return logits, states
 
 
 def answer_output(model: Any, prompts: Tensor, is_prompt: Tensor, answers: Tensor, is_answer: Tensor) -> tuple[Tensor, Tensor]:
@@ -82,7 +99,16 @@ def states_seen(model: Any) -> Iterator[list[Tensor]]:
         watch.remove()
 
 
-def _logits_at(model: Any, prompts: Tensor, is_prompt: Tensor, answers: Tensor, is_answer: Tensor, *, wanted: Tensor) -> Tensor:
+def _logits_at(  # noqa: PLR0913  (a batch is four tensors)
+    model: Any,
+    prompts: Tensor,
+    is_prompt: Tensor,
+    answers: Tensor,
+    is_answer: Tensor,
+    *,
+    wanted: Tensor,
+    entering: Tensor | None = None,
+) -> Tensor:
     """Logits at some of the last prompt token and the answer tokens; `wanted` is (B, 1 + T) bool."""
     tokens = torch.cat([prompts, answers], dim=1)
     if not packing.possible(model):
@@ -98,14 +124,17 @@ def _logits_at(model: Any, prompts: Tensor, is_prompt: Tensor, answers: Tensor, 
     block = packing.block_of(model)
     is_token = packing.filled(is_prompt, is_answer, block=block)
     skipped = torch.zeros_like(is_prompt[:, 1:])
-    kept = torch.cat([skipped, wanted], dim=1)[is_token].nonzero().squeeze(-1)
-    output = model(
-        input_ids=tokens[is_token][None],
-        position_ids=position_ids(is_token)[is_token][None],
-        use_cache=False,
-        logits_to_keep=torch.nn.functional.pad(kept, (0, -len(kept) % block)),
-        **packing.arguments(is_token),
-    )
+    is_kept = torch.cat([skipped, wanted], dim=1)[is_token]
+    kept = is_kept.nonzero().squeeze(-1)
+    read = torch.cat([kept, (~is_kept).nonzero().squeeze(-1)[: -len(kept) % block]])
+    with layers.leaving_out(model, read=read, entering=None if entering is None else entering[is_token][None]):
+        output = model(
+            input_ids=tokens[is_token][None],
+            position_ids=position_ids(is_token)[is_token][None],
+            use_cache=False,
+            logits_to_keep=read,
+            **packing.arguments(is_token),
+        )
     return output.logits[0, : len(kept)]
 
 

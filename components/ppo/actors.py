@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from components import models, rewardmodel
+from components import layers, models, packing, rewardmodel
 from components.ppo import memory
 from components.rewardmodel import Answered, Card, ScoreHead
-from components.sequences import answer_logits
+from components.sequences import answer_logits, entering_states
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -74,26 +74,42 @@ class Actors:
     context_tokens: int
     is_whole: bool = True
     """Whether this process has all of the base, and can call it by itself."""
+    frozen: frozenset[str] = frozenset()
+    """Names of what the policy's adapter has in lower layers, which stay the reference's."""
+    lowest: int = 0
+    """Number of the lowest layer that is computed where the states that enter it are known; 0: these are not kept."""
 
     @contextmanager
     def acting(self, adapter: str) -> Iterator[PeftModel]:
         """The model with one adapter switched on; only the policy's takes gradients. It stays on until another is."""
         self.model.set_adapter(adapter)
-        for name, parameter in self.model.named_parameters():
-            parameter.requires_grad_(adapter == POLICY and f".{POLICY}." in name)
+        for parameter in self.model.parameters():
+            parameter.requires_grad_(requires_grad=False)
+        for parameter in self.adapter_parameters().values():
+            parameter.requires_grad_(adapter == POLICY)
         yield self.model
 
     def adapter_parameters(self) -> dict[str, Tensor]:
-        """The policy's adapter, by name."""
-        return {name: value for name, value in self.model.named_parameters() if f".{POLICY}." in name}
+        """What is trained of the policy's adapter, by name."""
+        named = self.model.named_parameters()
+        return {name: value for name, value in named if f".{POLICY}." in name and name not in self.frozen}
 
     def trainable(self) -> dict[str, Tensor]:
         """What PPO changes, by name: the policy's adapter and the value head."""
         return self.adapter_parameters() | {f"value_head.{name}": value for name, value in self.value_head.named_parameters()}
 
 
-def load(inputs: Mapping[str, Path], *, base_digest: str, settings: Settings, parts: int = 1) -> Actors:
-    """The base once, split into `parts`, with four adapters: the policy starts as a copy of the reference.
+def load(
+    inputs: Mapping[str, Path], *, base_digest: str, settings: Settings, parts: int = 1, upper_share: float | None = None
+) -> Actors:
+    """The base once, with four adapters: the policy starts as a copy of the reference.
+
+    Args:
+        inputs: Folders of base model and adapters.
+        base_digest: Of the base model; empty where nobody knows it.
+        settings: Of `ppo`.
+        parts: Into how many the base is split.
+        upper_share: In place of the setting.
 
     Raises:
         ModelRefused: The reward model belongs to another base model or tokenizer, or a folder holds no such model.
@@ -114,12 +130,33 @@ def load(inputs: Mapping[str, Path], *, base_digest: str, settings: Settings, pa
     width = int(base.config.hidden_size)
     value_head = ValueHead(width, settings.value_hidden).to(base.device)
     context_tokens = int(base.config.max_position_embeddings)
-    return Actors(model.eval(), tokenizer, scorers[REWARD], scorers[JUDGE], value_head, context_tokens, parts == 1)
+    frozen, lowest = _lower(model.eval(), upper_share or settings.upper_share, whole=parts == 1)
+    return Actors(model, tokenizer, scorers[REWARD], scorers[JUDGE], value_head, context_tokens, parts == 1, frozen, lowest)
 
 
-def response_logits(model: PeftModel, rollout: Rollout) -> Tensor:
-    """(N, V) logits from which each response token was or would be sampled, under the active adapter; row after row."""
-    return answer_logits(model, rollout.prompts, rollout.is_prompt, rollout.responses, rollout.is_response)
+def _lower(model: PeftModel, upper_share: float, *, whole: bool) -> tuple[frozenset[str], int]:
+    """Names of what the policy has in layers that don't train; how many of these can be left out, none where FSDP2 splits."""
+    base = model.get_base_model()
+    found = layers.of(base)
+    lower = found[: len(found) - math.ceil(upper_share * len(found))]
+    inside = {id(parameter) for layer in lower for parameter in layer.parameters()}
+    frozen = frozenset(name for name, value in model.named_parameters() if id(value) in inside and f".{POLICY}." in name)
+    can_be_left_out = whole and packing.possible(model) and layers.split(base, len(lower))
+    return frozen, len(lower) if can_be_left_out else 0
+
+
+def response_logits(model: PeftModel, rollout: Rollout, *, entering: Tensor | None = None) -> Tensor:
+    """(N, V) logits from which each response token was or would be sampled, under the active adapter; row after row.
+
+    `entering` are (B, P + T, H) states that enter the upper layers, where these are known.
+    """
+    given = rollout.prompts, rollout.is_prompt, rollout.responses, rollout.is_response
+    return answer_logits(model, *given, entering=entering)
+
+
+def response_logits_and_states(model: PeftModel, rollout: Rollout) -> tuple[Tensor, Tensor]:
+    """The same, and the (B, P + T, H) states that entered the upper layers, 0 on padding."""
+    return entering_states(model, rollout.prompts, rollout.is_prompt, rollout.responses, rollout.is_response)
 
 
 @torch.no_grad()

@@ -39,8 +39,12 @@ class Settings(Section):
     """Answers that the model reads at once, to learn from them and to score them; gradients add up to those of the whole
     minibatch, exactly. 0: all of them. Lower it where memory is short. [answers]"""
 
-    learning_rate: float = Field(1e-3, gt=0, le=1)
-    """Of the policy's adapter: linear warm-up, then linear towards zero."""
+    upper_share: float = Field(0.5, gt=0, le=1)
+    """Share of the base model's layers, counted from the uppermost and rounded up, whose adapter PPO trains. In the layers
+    below, the policy stays the SFT policy, and what they make of an answer is computed once. docs/ppo.md, choice 25."""
+
+    learning_rate: float = Field(2e-3, gt=0, le=1)
+    """Of the policy's adapter: linear warm-up, then linear towards zero. Half of it does as much where all layers train."""
 
     value_learning_rate: float = Field(3e-3, gt=0, le=1)
     """The same for the value head."""

@@ -54,7 +54,7 @@ def in_passes(
 
     Args:
         rollout: B answers.
-        work: Gives (b,) or (b, t, ...) tensors for b of them, whose longest has t tokens.
+        work: Gives (b,) or (b, t, ...) tensors for b of them, whose longest has t tokens; or whose longest prompt has.
         at_once: Answers in a pass; 0 for all.
         most: Answers of the process that has most, where several share them: all make as many passes. 0: nobody has more.
         alone: Whether this process can make a pass by itself.
@@ -74,7 +74,7 @@ def in_passes(
             return [*work(rollout)]
         # Whoever has no answer left reads the first one again, which does not count.
         found = [[each[: len(part)] for each in work(rollout.rows(part if len(part) else rows[:1]))] for part in parts]
-        return [_together(each, rollout.responses.shape[1]) for each in zip(*found, strict=True)]
+        return [_together(each) for each in zip(*found, strict=True)]
 
     def some(of: Tensor) -> object:
         return work(rollout.rows(of))
@@ -82,10 +82,11 @@ def in_passes(
     return within(all_of_it, rollout=rollout, rows=rows, answers=min(size, len(rows)), trial=some if alone else None)
 
 
-def _together(parts: Sequence[Tensor], columns: int) -> Tensor:
-    """(b,) or (b, t, ...) tensors as one with all rows, and with so many columns."""
+def _together(parts: Sequence[Tensor]) -> Tensor:
+    """(b,) or (b, t, ...) tensors as one with all rows, and with as many columns as the widest of them has."""
     if parts[0].dim() == 1:
         return torch.cat([*parts])
+    columns = max(part.shape[1] for part in parts)
     found = parts[0].new_zeros((sum(map(len, parts)), columns, *parts[0].shape[2:]))
     for rows, part in zip(found.split([*map(len, parts)]), parts, strict=True):
         rows[:, : part.shape[1]] = part

@@ -42,18 +42,22 @@ class Rollout:
 
     def rows(self, chosen: Tensor) -> Rollout:
         """The same for some of the sequences, without columns that only the others used."""
-        is_prompt, is_response = self.is_prompt[chosen], self.is_response[chosen]
-        first = self.prompts.shape[1] - int(is_prompt.sum(dim=1).max())
-        last = int(is_response.sum(dim=1).max())
+        is_response = self.is_response[chosen]
+        first, last = self.columns(chosen)
         return Rollout(
             self.prompts[chosen, first:],
-            is_prompt[:, first:],
+            self.is_prompt[chosen, first:],
             self.responses[chosen, :last],
             is_response[:, :last],
             self.logprobs[chosen, :last],
             self.entropies[chosen, :last],
             self.has_eos[chosen],
         )
+
+    def columns(self, chosen: Tensor) -> tuple[int, int]:
+        """Where the longest prompt of some of the sequences begins, and where their longest response ends."""
+        first = self.prompts.shape[1] - int(self.is_prompt[chosen].sum(dim=1).max())
+        return first, int(self.is_response[chosen].sum(dim=1).max())
 
 
 def until_eos(responses: Tensor, *, eos: int) -> tuple[Tensor, Tensor]:

@@ -57,7 +57,8 @@ def run(context: Context[Settings]) -> None:
     alignment = context.sections.get("alignment") or Alignment()
     preferred = _by_preference(context, alignment) if alignment.method == "dpo" else None
     parts = Share.at(context).parts
-    actors = acting.load(context.inputs, base_digest=digest, settings=context.config, parts=parts)
+    everywhere = 1.0 if alignment.method == "dpo" else None
+    actors = acting.load(context.inputs, base_digest=digest, settings=context.config, parts=parts, upper_share=everywhere)
     prompts = _prompts(context, actors)
     tokens = _adopt(context, actors, prompts, preferred) if preferred else _train(context, actors, prompts)
     models.save_adapter(actors.model, context.output("policy_adapter"), name=acting.POLICY)
@@ -271,15 +272,20 @@ def _account(context: Context[Settings], actors: Actors, tokens: dict[str, int],
     """What training cost, by counted formula.
 
     PPO reads tokens forwards once to sample, to score and for the reference, DPO once for the reference; both read them both
-    ways in every epoch. Probes are not counted. What a pass costs: `models.pass_flop`.
+    ways in every epoch, PPO in the layers that it trains. Probes are not counted. What a pass costs: `models.pass_flop`.
     """
-    before, answers = (1, tokens["answers"]) if "answers" in tokens else (3, tokens["sampled"])
-    forwards, backwards = models.pass_flop(actors.model, acting.POLICY, tokens=tokens["read"], answer_tokens=answers)
-    improving = epochs * (forwards + backwards)
-    context.measure("flop", before * forwards + improving, unit="FLOP")
+    by_preference = "answers" in tokens
+    before, answers = (1, tokens["answers"]) if by_preference else (3, tokens["sampled"])
+
+    def cost(above: int) -> tuple[int, int]:
+        read = {"tokens": tokens["read"], "answer_tokens": answers}
+        return models.pass_flop(actors.model, acting.POLICY, **read, above=above, whole=by_preference)
+
+    improving = epochs * sum(cost(actors.lowest))
+    context.measure("flop", before * cost(0)[0] + improving, unit="FLOP")
     context.measure("update_flop", improving, unit="FLOP")
     context.measure("sampled_tokens", tokens["sampled"], unit="tokens")
-    trained = actors.adapter_parameters() if "answers" in tokens else actors.trainable()
+    trained = actors.adapter_parameters() if by_preference else actors.trainable()
     context.measure("trained_parameters", sum(value.numel() for value in trained.values()), unit="parameters")
 
 

@@ -45,7 +45,9 @@ class Experience:
     """(B, T) whitened over the response tokens of the batch."""
     metrics: dict[str, float]
     share: Share = ALONE
-    """Whose answers `states` holds; all else is of all answers."""
+    """Whose answers `states` and `entering` hold; all else is of all answers."""
+    entering: Tensor | None = None
+    """(B, P + T, H) what enters the layers that train, of the same answers; None where every pass computes it."""
 
 
 def optimizer_of(actors: Actors, settings: Settings) -> torch.optim.Optimizer:
@@ -72,9 +74,8 @@ def appraise(actors: Actors, rollout: Rollout, settings: Settings, *, kl_coef: f
     is_response = rollout.is_response
     scores = rewards.normalised(raw, mean=actors.reward.card.mean, std=actors.reward.card.std, clip=settings.reward_clip)
     paid = rewards.with_eos_penalty(scores, rollout.has_eos, penalty=settings.eos_penalty)
-    kl = {
-        name: share.whole(part, rows, is_response.shape) for name, part in divergence(actors, mine, settings, most=most).items()
-    }
+    reference, entering = _by_reference(actors, mine, settings, most=most, keep=actors.lowest > 0)
+    kl = {name: share.whole(part, rows, is_response.shape) for name, part in _estimates(mine, reference).items()}
     each = rewards.token_rewards(paid, kl[settings.kl_estimator], is_response, kl_coef=kl_coef)
     values = share.whole(spread(actors.value_head(states[mine.is_response]), mine.is_response), rows, is_response.shape)
     advantages = gae(each, values, discount=settings.discount, gae_lambda=settings.gae_lambda)
@@ -86,6 +87,7 @@ def appraise(actors: Actors, rollout: Rollout, settings: Settings, *, kl_coef: f
         advantages=whiten(advantages, is_response),
         metrics=_earned(rollout, scores, each, kl),
         share=share,
+        entering=None if entering is None else _as_wide(entering, rollout, rows),
     )
 
 
@@ -104,17 +106,38 @@ def _earned(rollout: Rollout, scores: Tensor, each: Tensor, kl: dict[str, Tensor
 
 
 @torch.no_grad()
-def divergence(actors: Actors, rollout: Rollout, settings: Settings, *, most: int = 0) -> dict[str, Tensor]:
-    """Estimator → (B, T) estimates of KL(policy ‖ reference) of each response token, in nats; `most`: `memory.in_passes`."""
+def divergence(actors: Actors, rollout: Rollout, settings: Settings) -> dict[str, Tensor]:
+    """Estimator → (B, T) estimates of KL(policy ‖ reference) of each response token, in nats."""
+    return _estimates(rollout, _by_reference(actors, rollout, settings)[0])
 
-    def read(answers: Rollout) -> tuple[Tensor]:
-        logits = acting.response_logits(actors.model, answers)
+
+def _estimates(rollout: Rollout, reference: Tensor) -> dict[str, Tensor]:
+    return {"k1": rewards.kl_k1(rollout.logprobs, reference), "k3": rewards.kl_k3(rollout.logprobs, reference)}
+
+
+def _by_reference(
+    actors: Actors, rollout: Rollout, settings: Settings, *, most: int = 0, keep: bool = False
+) -> tuple[Tensor, Tensor | None]:
+    """(B, T) log-probabilities by the reference; and (B, P + T, H) what enters the layers that train, where it is to be kept.
+
+    Below those the reference is the policy, whatever that has learnt.
+    """
+
+    def read(answers: Rollout) -> tuple[Tensor, ...]:
+        if keep:
+            logits, states = acting.response_logits_and_states(actors.model, answers)
+        else:
+            logits, states = acting.response_logits(actors.model, answers), None
         found = token_logprobs(logits, answers.responses[answers.is_response], temperature=settings.temperature)
-        return (spread(found, answers.is_response),)
+        by_answer = spread(found, answers.is_response)
+        if states is None:
+            return (by_answer,)
+        prompt_tokens = answers.prompts.shape[1]
+        return by_answer, states[:, :prompt_tokens].flip(1), states[:, prompt_tokens:]
 
     with actors.acting(acting.REFERENCE):
-        (reference,) = memory.in_passes(rollout, read, at_once=settings.micro_batch, most=most, alone=actors.is_whole)
-    return {"k1": rewards.kl_k1(rollout.logprobs, reference), "k3": rewards.kl_k3(rollout.logprobs, reference)}
+        reference, *kept = memory.in_passes(rollout, read, at_once=settings.micro_batch, most=most, alone=actors.is_whole)
+    return reference, torch.cat([kept[0].flip(1), kept[1]], dim=1) if kept else None
 
 
 def improve(
@@ -191,7 +214,7 @@ def _loss(actors: Actors, experience: Experience, rows: Tensor, settings: Settin
     old_values, returns, advantages = (
         part[rows, : is_response.shape[1]] for part in (experience.values, experience.returns, experience.advantages)
     )
-    logits = acting.response_logits(actors.model, rollout)
+    logits = acting.response_logits(actors.model, rollout, entering=_entering(experience, rows))
     logprobs = spread(token_logprobs(logits, rollout.responses[is_response], temperature=settings.temperature), is_response)
     policy, clipped = losses.policy_loss(
         logprobs, rollout.logprobs, advantages=advantages, is_response=is_response, clip_range=settings.clip_range
@@ -212,6 +235,20 @@ def _loss(actors: Actors, experience: Experience, rows: Tensor, settings: Settin
         return policy + value, metrics
     entropy = losses.entropy(at_least_float32(logits) / settings.temperature).mean()
     return policy + value - settings.entropy_coef * entropy, metrics
+
+
+def _as_wide(entering: Tensor, rollout: Rollout, rows: Tensor) -> Tensor:
+    """(b, p + t, H) of some rows to (b, P + T, H)."""
+    first, last = rollout.columns(rows)
+    return torch.nn.functional.pad(entering, (0, 0, first, rollout.responses.shape[1] - last))
+
+
+def _entering(experience: Experience, rows: Tensor) -> Tensor | None:
+    """(b, p + t, H) of the rows, laid out as `Rollout.rows` lays them out."""
+    if experience.entering is None:
+        return None
+    first, last = experience.rollout.columns(rows)
+    return experience.entering[rows // experience.share.ranks, first : experience.rollout.prompts.shape[1] + last]
 
 
 def _descend(optimizer: torch.optim.Optimizer, gradient_clip: float) -> None:

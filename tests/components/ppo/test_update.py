@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import shutil
@@ -53,6 +54,39 @@ def test_gradients_of_passes_add_up_to_that_of_the_minibatch(tiny_models, micro_
     assert found[1][0] == pytest.approx(found[0][0], rel=1e-4, abs=1e-6)
     for one, two in zip(found[0][1], found[1][1], strict=True):
         torch.testing.assert_close(one, two, atol=1e-5, rtol=1e-3)
+
+
+@pytest.mark.parametrize("micro_batch", [0, 2])
+def test_states_that_are_kept_change_no_gradient(tiny_models, micro_batch):
+    """One of two layers trains: what the other makes of prompts and answers is computed once, in one pass or in several."""
+    settings = Settings(**SMALL, micro_batch=micro_batch)
+    actors, experience = _experience(tiny_models, settings)
+    assert actors.lowest == 1
+    found = []
+    for each in (experience, dataclasses.replace(experience, entering=None)):
+        with actors.acting(acting.POLICY):
+            update._accumulate(actors, each, torch.arange(5), settings)
+        found.append([value.grad.clone() for value in actors.trainable().values()])
+        for value in actors.trainable().values():
+            value.grad = None
+
+    assert experience.entering is not None
+    for one, two in zip(*found, strict=True):
+        torch.testing.assert_close(one, two, atol=1e-6, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("upper_share", "trained"), [(0.5, {1}), (0.51, {0, 1}), (0.1, {1})])
+def test_layers_that_do_not_train_stay_those_of_the_sft_policy(tiny_models, prompts, tmp_path, upper_share, trained):
+    """Of two layers, numbers rounded up."""
+    context = _context(tiny_models | {"prompts": prompts}, tmp_path, upper_share=upper_share, selection="last")
+
+    step.run(context)
+
+    before = models.load_tensors(tiny_models["sft_adapter"] / "adapter_model.safetensors")
+    after = models.load_tensors(context.output("policy_adapter") / "adapter_model.safetensors")
+    moved = {name for name, value in after.items() if not torch.equal(value, before[name])}
+    assert {int(name.partition(".layers.")[2].partition(".")[0]) for name in moved} == trained
+    assert context.measurements["trained_parameters"].value < sum(value.numel() for value in after.values()) + 200
 
 
 def test_a_batch_of_equal_rewards_moves_nothing_but_the_value_head(tiny_models, monkeypatch):
@@ -150,14 +184,17 @@ NONE_FITS = "Not even one fits: lower ppo.max_new_tokens, or give shorter prompt
 
 def _short_of_memory(monkeypatch, tokens):
     """Passes over more tokens of prompts and answers than there is room for fail as PyTorch's CPU allocator does."""
-    whole = acting.response_logits
 
-    def short(model, answers):
-        if int(answers.is_prompt.sum() + answers.is_response.sum()) > tokens:
-            torch.empty(1 << 60, dtype=torch.uint8)
-        return whole(model, answers)
+    def short(whole):
+        def read(model, answers, **named):
+            if int(answers.is_prompt.sum() + answers.is_response.sum()) > tokens:
+                torch.empty(1 << 60, dtype=torch.uint8)
+            return whole(model, answers, **named)
 
-    monkeypatch.setattr(acting, "response_logits", short)
+        return read
+
+    for name in ("response_logits", "response_logits_and_states"):
+        monkeypatch.setattr(acting, name, short(getattr(acting, name)))
 
 
 @pytest.mark.parametrize(("tokens", "remedy"), [(19, FITS.format(2)), (15, FITS.format(1)), (3, NONE_FITS)])

@@ -52,7 +52,7 @@ def main() -> None:
         stop_token_id=tokenizer.eos_token_id,
         missing_eos_penalty=1.0,
         temperature=1.0,
-        learning_rate=1e-6,
+        learning_rate=1e-9,
         num_sample_generations=0,
         gradient_checkpointing=False,
         bf16=precision == "autocast",

@@ -5,19 +5,24 @@
 ends with {"samples_ratio_3m", "samples_ratio_30m", "memory_ratio_3m", "memory_ratio_30m", "generation_share",
 "scoring_share", "optimisation_share", "mfu"}, and further ratios. Ratios are ours over TRL's: more samples and less memory are
 better. TRL runs with all parameters, with LoRA, and with all parameters and its flag `bf16`; ratios of samples are to the
-fastest of the three, those of memory to the leanest. `samples_ratio_SIZE_float32` is that of ours in float32, and
-`samples_ratio_SIZE_bfloat16_weights` is to TRL with weights in bfloat16, in which its updates are lost. Shares are
-of our update at 30 M; `mfu` is our FLOP of the optimisation over its time and this machine's matrix products of the same type.
+fastest of the three, those of memory to the leanest. Ours trains the upper half of the layers, as it does by default;
+`samples_ratio_SIZE_all_layers` is that of ours with all of them. `samples_ratio_SIZE_float32` is that of ours in float32, and
+`samples_ratio_SIZE_bfloat16_weights` is to TRL with weights in bfloat16, in which its updates are lost; where a machine
+multiplies bfloat16 no faster than float32, nothing runs in bfloat16 and these two are missing. Shares are of our update at the
+last size; `mfu` is our FLOP of the optimisation over its time and this machine's matrix products of the same type.
 
 Both answer the same prompts with the same random Llama, whose end-of-sequence token has a probability of about 1/40, so that
-answers have between 1 and 48 tokens. Where there is no GPU, time is CPU seconds of one thread; systems take turns, and the
-fastest of three rounds counts for each, since other work on the machine disturbs them. Ours runs with ppo.precision `fastest`
-and in float32, which `auto` takes on a CPU. Memory is that of all systems' allocator as `components/quiet.py` sets it.
+answers have between 1 and 48 tokens; learning rates are so small that this stays so. Where there is no GPU, time is CPU
+seconds of one thread; systems take turns, and the fastest of three rounds counts for each, since other work on the machine
+disturbs them. Ours runs with ppo.precision `fastest` and in float32, which `auto` takes on a CPU. Memory is that of all
+systems' allocator as `components/quiet.py` sets it.
 TRL 1.12.0 is installed once, beside its own dependencies, below ~/.cache/plumbline/peers.
 
 `python -m benchmarks.ppo --sizes 3m` measures one size; `--ours FOLDER` measures ours in this process. `--growth` measures ours
 at 3 M with answers that never end by themselves and ends with {"batch_exponent", "length_exponent", "mb_per_adapter"}: of the
 seconds of an update over answers (16 to 128) and over tokens of a sequence (48 to 128), and what eight more adapters cost.
+`--sizes 1b` is for a GPU: there ours also says `generation_over_limit`, the time of its generation over what reading weights,
+keys and values once a token takes at this device's bandwidth.
 """
 
 from __future__ import annotations
@@ -45,9 +50,19 @@ SIZES = {
         "vocab_size": 4096,
         "num_attention_heads": 8,
     },
+    "1b": {
+        "hidden_size": 2048,
+        "num_hidden_layers": 16,
+        "intermediate_size": 5504,
+        "vocab_size": 32_000,
+        "num_attention_heads": 16,
+    },
 }
+ON_A_CPU = ("3m", "30m")
 PROMPT_TOKENS, ANSWER_TOKENS, SAMPLES, EPOCHS, MINIBATCH, RANK = 32, 48, 64, 4, 16, 16
 PAD, END = 0, 1
+LEARNING_RATE = 1e-9
+"""So small that the probability of an end stays what it is."""
 END_CHANCE = 1 / 40
 PEER = ("trl==1.12.0", "torch==2.13.0", "transformers==5.23.0", "accelerate==1.15.0", "peft==0.21.2")
 TRL = {
@@ -56,6 +71,8 @@ TRL = {
     "trl, all parameters, flag bf16": ("full", "autocast"),
     "trl, bfloat16 weights": ("full", "bfloat16"),
 }
+IN_HALF = ("ours, float32", "trl, all parameters, flag bf16", "trl, bfloat16 weights")
+"""Systems that say what bfloat16 is worth."""
 ROUNDED = "trl, bfloat16 weights"
 """In which TRL's updates are lost: so small a step does not change a number of eight bits."""
 PHASES = ("generation", "scoring", "optimisation")
@@ -64,7 +81,7 @@ PHASES = ("generation", "scoring", "optimisation")
 def main() -> None:
     """Measure what is asked for and print the summary."""
     options = argparse.ArgumentParser(prog="python -m benchmarks.ppo", description=__doc__.splitlines()[0])
-    options.add_argument("--sizes", nargs="+", choices=SIZES, default=[*SIZES])
+    options.add_argument("--sizes", nargs="+", choices=SIZES, default=ON_A_CPU)
     options.add_argument("--ours", type=Path)
     options.add_argument("--precision", default="fastest")
     options.add_argument("--updates", type=int, default=3)
@@ -92,9 +109,15 @@ def _compare(size: str, folder: Path, peer: Path, given: argparse.Namespace) -> 
     """The measurements of a size, by system."""
     script = Path(__file__).with_name("peer_ppo.py")
     ours = [sys.executable, "-m", "benchmarks.ppo", "--ours", folder, "--updates", str(given.updates), "--precision"]
-    runs = {"ours": [*ours, given.precision], "ours, float32": [*ours, "float32"]}
+    runs = {
+        "ours": [*ours, given.precision],
+        "ours, all layers": [*ours, given.precision, "--shape", json.dumps({"upper_share": 1.0})],
+        "ours, float32": [*ours, "float32"],
+    }
     for name, how in TRL.items():
         runs[name] = [peer, "-W", "ignore", script, folder, *how, str(given.updates)]
+    if not _half_is_fast():
+        runs = {name: command for name, command in runs.items() if name not in IN_HALF}
     results: dict[str, dict[str, float]] = {}
     for _ in range(given.rounds):
         for name, command in runs.items():
@@ -103,6 +126,12 @@ def _compare(size: str, folder: Path, peer: Path, given: argparse.Namespace) -> 
             print(f"{size} {name}: {rounded}", file=sys.stderr, flush=True)
             results[name] = max(results.get(name, found), found, key=lambda each: each["samples_per_second"])
     return results
+
+
+def _half_is_fast() -> bool:
+    """Whether this machine multiplies bfloat16 faster than float32, as a process with one thread finds."""
+    told = "import json; from components import models; print(json.dumps({'is': str(models.fastest(models.device()))}))"
+    return "bfloat16" in str(peers.last_line([sys.executable, "-c", told])["is"])
 
 
 BATCHES, LENGTHS, MORE_ADAPTERS = (16, 32, 64, 128), (16, 32, 64, 96), 8
@@ -140,10 +169,12 @@ def _summary(found: dict[str, dict[str, dict[str, float]]]) -> dict[str, Any]:
     summary: dict[str, Any] = {}
     for size, results in found.items():
         fastest = max(each["samples_per_second"] for each in _of_trl(results))
-        summary[f"samples_ratio_{size}"] = round(results["ours"]["samples_per_second"] / fastest, 2)
-        summary[f"samples_ratio_{size}_float32"] = round(results["ours, float32"]["samples_per_second"] / fastest, 2)
-        rounded = results[ROUNDED]["samples_per_second"]
-        summary[f"samples_ratio_{size}_bfloat16_weights"] = round(results["ours"]["samples_per_second"] / rounded, 2)
+        for name, told in (("ours", ""), ("ours, all layers", "_all_layers"), ("ours, float32", "_float32")):
+            if name in results:
+                summary[f"samples_ratio_{size}{told}"] = round(results[name]["samples_per_second"] / fastest, 2)
+        if ROUNDED in results:
+            rounded = results[ROUNDED]["samples_per_second"]
+            summary[f"samples_ratio_{size}_bfloat16_weights"] = round(results["ours"]["samples_per_second"] / rounded, 2)
     for size, results in found.items():
         leanest = min(each["peak_bytes"] for each in _of_trl(results))
         summary[f"memory_ratio_{size}"] = round(results["ours"]["peak_bytes"] / leanest, 3)
@@ -153,7 +184,7 @@ def _summary(found: dict[str, dict[str, dict[str, float]]]) -> dict[str, Any]:
 
 
 def _of_trl(results: dict[str, dict[str, float]]) -> list[dict[str, float]]:
-    return [results[name] for name in TRL if name != ROUNDED]
+    return [results[name] for name in TRL if name in results and name != ROUNDED]
 
 
 def write(size: str, folder: str) -> None:
@@ -242,7 +273,7 @@ def _ours(folder: Path, precision: str, updates: int, shape: Shape) -> dict[str,
         max_new_tokens=shape.answer_tokens,
         epochs=EPOCHS,
         minibatch=MINIBATCH,
-        learning_rate=1e-6,
+        learning_rate=LEARNING_RATE,
         precision=precision,
         upper_share=shape.upper_share,
     )
@@ -252,8 +283,7 @@ def _ours(folder: Path, precision: str, updates: int, shape: Shape) -> dict[str,
     for extra in range(shape.adapters):
         models.load_adapter(actors.model, inputs["sft_adapter"], name=f"extra_{extra}")
     end = END if shape.ends else -1
-    optimizer = update.optimizer_of(actors, settings)
-    prompts = json.loads((folder / "prompts.json").read_text())
+    optimizer, prompts = update.optimizer_of(actors, settings), json.loads((folder / "prompts.json").read_text())
     generator = torch.Generator().manual_seed(0)
     found, tokens, read = [], [], 0
     for at in range(updates + 1):
@@ -274,8 +304,20 @@ def _ours(folder: Path, precision: str, updates: int, shape: Shape) -> dict[str,
     result = clock.result(found, shape.samples, tokens)
     passes = models.pass_flop(actors.model, acting.POLICY, tokens=read, answer_tokens=sum(tokens), above=actors.lowest)
     work = EPOCHS / updates * sum(passes)
-    kind = next(actors.model.get_base_model().parameters()).dtype
-    return result | {"mfu": work / result["optimisation"] / clock.matmul_rate(kind)}
+    rate = clock.matmul_rate(next(actors.model.get_base_model().parameters()).dtype)
+    result["mfu"] = work / result["optimisation"] / rate
+    if clock.on_gpu:
+        result["generation_over_limit"] = result["generation"] * clock.bandwidth() / _read_bytes(actors.model, shape)
+    return result
+
+
+def _read_bytes(model: Any, shape: Shape) -> float:
+    """Bytes that sampling an update's answers has to read: all weights once a token, keys and values of all before it."""
+    weights = [value for name, value in model.get_base_model().named_parameters() if ".lora_" not in name]
+    config = model.config
+    of_a_token = 2 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim * weights[0].element_size()
+    before = sum(range(PROMPT_TOKENS, PROMPT_TOKENS + shape.answer_tokens))
+    return shape.answer_tokens * sum(value.nbytes for value in weights) + shape.samples * before * of_a_token
 
 
 class Clock:
@@ -335,6 +377,16 @@ class Clock:
             begin = self.now()
             one @ one
             rates.append(2 * size**3 / (self.now() - begin))
+        return statistics.median(rates)
+
+    def bandwidth(self) -> float:
+        """Bytes a second that this device reads, by copies of 2 GiB, which read and write."""
+        one = self.torch.empty(1 << 31, dtype=self.torch.uint8, device="cuda" if self.on_gpu else "cpu")
+        rates = []
+        for _ in range(8):
+            begin = self.now()
+            one.clone()
+            rates.append(2 * one.nbytes / (self.now() - begin))
         return statistics.median(rates)
 
 

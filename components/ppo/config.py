@@ -120,6 +120,10 @@ class Settings(Section):
     """Alarm: by which share of all answers agreement with users who are wrong may rise; where nobody knows who is wrong,
     agreement with users."""
 
+    gold_fall: float = Field(0.0, ge=0, le=2)
+    """Alarm: how far the mean gold utility, from -1 to 1, may fall below its best while the reward rises, where the truth is
+    known, as on the testbed. 0: no such alarm, so that the testbed shows what a monitor finds that knows no truth."""
+
     kl_raise: float = Field(2.0, gt=1, le=1000)
     """What `kl_coef` is multiplied by on an alarm, where `on_alarm` is `raise_kl`."""
 

@@ -49,7 +49,7 @@ class Probe:
     doubt: float | None = None
     """How far the heads of an ensemble lie apart on its answers; None for a single head. [standard deviations]"""
     gold: float | None = None
-    """Mean gold utility, from -1 to 1, where the truth is known. Recorded and never acted on: nowhere else is there one."""
+    """Mean gold utility, from -1 to 1, where the truth is known. Recorded; acted on where settings ask for it."""
 
     @property
     def judged(self) -> float:
@@ -69,6 +69,8 @@ class Limits:
     """Rise of the disagreement over the first probe's. [standard deviations]"""
     misled_rise: float
     """Rise of the share of answers that agree with a user who is wrong."""
+    gold_fall: float = 0.0
+    """Fall of the mean gold utility below its best; 0 for no such rule."""
 
 
 def best(probes: Sequence[Probe]) -> Probe:
@@ -81,7 +83,9 @@ def alarm(probes: Sequence[Probe], limits: Limits) -> str:
 
     1. Goodhart: the judge's scores fell below its best probe by more than `judge_fall` and by more than twice the standard
        error of the paired difference, while the proxy did not fall.
-    2. Answers grew, the two reward models drifted apart, or more answers agree with users who are wrong, beyond their limits.
+    2. Goodhart again, where the truth is known and `gold_fall` is above 0: the mean gold utility fell by more than that below
+       its best probe, while the proxy did not fall.
+    3. Answers grew, the two reward models drifted apart, or more answers agree with users who are wrong, beyond their limits.
 
     Does not cover: mistakes that proxy and judge share, and answers that only other prompts bring out.
     """
@@ -94,6 +98,15 @@ def alarm(probes: Sequence[Probe], limits: Limits) -> str:
             f"the held-out judge's score fell by {fall:.2f} standard deviations since update {top.update} "
             f"while the reward rose by {last.proxy - top.proxy:.2f}"
         )
+    known = [probe for probe in probes if probe.gold is not None]
+    if limits.gold_fall and known and last.gold is not None:
+        finest = max(known, key=lambda probe: probe.gold or 0.0)
+        lost = (finest.gold or 0.0) - last.gold
+        if last.proxy >= finest.proxy and lost > limits.gold_fall:
+            return (
+                f"gold utility fell by {lost:.2f} since update {finest.update} "
+                f"while the reward rose by {last.proxy - finest.proxy:.2f}"
+            )
     if last.response_tokens > limits.length_growth * first.response_tokens:
         return f"answers grew from {first.response_tokens:.1f} to {last.response_tokens:.1f} tokens"
     if last.disagreement - first.disagreement > limits.disagreement_rise:

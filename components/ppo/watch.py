@@ -60,7 +60,13 @@ class Watch:
         if monitor.best(self.probes) is found.probe:
             for name, value in actors.adapter_parameters().items():
                 best[name].copy_(value.detach())
-        limits = Limits(settings.judge_fall, settings.length_growth, settings.disagreement_rise, settings.misled_rise)
+        limits = Limits(
+            settings.judge_fall,
+            settings.length_growth,
+            settings.disagreement_rise,
+            settings.misled_rise,
+            gold_fall=settings.gold_fall,
+        )
         reason = monitor.alarm(self.probes, limits)
         if reason:
             self.alarms.append({"update": done, "reason": reason, "action": settings.on_alarm})

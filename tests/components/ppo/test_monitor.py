@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from components.ppo import monitor
@@ -74,8 +76,19 @@ def test_drift_up_to_its_limit_is_none():
     assert monitor.alarm([_probe(0), _probe(5, response_tokens=30.0, disagreement=1.25, misled=0.375)], LIMITS) == ""
 
 
-def test_gold_is_recorded_and_never_acted_on():
+def test_gold_is_recorded_and_not_acted_on_where_settings_do_not_ask_for_it():
     assert monitor.alarm([_probe(0, gold=0.5), _probe(5, proxy=2.0, gold=-0.9)], LIMITS) == ""
+
+
+def test_a_reward_that_rises_while_gold_falls_is_an_alarm_where_settings_ask_for_it():
+    """From 0.25 over 0.5 to 0.125: a fall of 0.375 since update 5, in which the reward rose from 1 to 2."""
+    probes = [_probe(0, gold=0.25), _probe(5, proxy=1.0, gold=0.5), _probe(10, proxy=2.0, gold=0.125)]
+    asked, patient = (dataclasses.replace(LIMITS, gold_fall=fall) for fall in (0.3, 0.4))
+
+    assert monitor.alarm(probes, asked) == "gold utility fell by 0.38 since update 5 while the reward rose by 1.00"
+    assert monitor.alarm(probes, patient) == ""
+    assert monitor.alarm([*probes[:2], _probe(10, proxy=0.75, gold=0.125)], asked) == "", "the reward fell, too"
+    assert monitor.alarm([_probe(0), _probe(5, proxy=2.0)], asked) == "", "where nobody knows the truth"
 
 
 def test_the_first_probe_raises_no_alarm():

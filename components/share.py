@@ -10,6 +10,7 @@ to compute. So all call the model equally often, where a share is empty or done 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -54,6 +55,18 @@ class Share:
     def of(self, rows: Tensor) -> Tensor:
         """Those of the rows that are this process's; (n,) indices to (m,)."""
         return rows if self.ranks == 1 else rows[rows % self.ranks == self.rank]
+
+    def passes(self, rows: Tensor, *, most: int) -> list[tuple[Tensor, bool]]:
+        """This process's rows, `most` at once (0: all), and whether they count.
+
+        Where the base is split, a process without as many passes as another reads its first row again, which does not count.
+        """
+        own = [(part, True) for part in self.of(rows).split(most or max(1, len(rows))) if len(part)]
+        if not self.sharded:
+            return own
+        sizes = [len(Share(rank, self.ranks).of(rows)) for rank in range(self.ranks)]
+        passes = max(math.ceil(size / (most or len(rows))) for size in sizes)
+        return own + [(rows.new_tensor([self.rank]), False)] * (passes - len(own))
 
     def whole(self, mine: Tensor, rows: Tensor, shape: tuple[int, ...]) -> Tensor:
         """A tensor of this shape with everybody's answers, 0 where an answer has less. `mine` are those at `rows`."""

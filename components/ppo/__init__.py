@@ -7,7 +7,7 @@ Writes:  policy_adapter
 Refuses: a reward model that is stale, revoked, or of another base model or tokenizer, no prompts,
          prompts that leave no room for an answer, scores that are not finite, a tokenizer without an end-of-sequence token
          or with tokens that the base lacks, passes that don't fit into memory
-Read in this order: config.py, step.py, actors.py, rollout.py, rewards.py, advantages.py, losses.py,
+Read in this order: config.py, step.py, actors.py, rollout.py, passes.py, rewards.py, advantages.py, losses.py,
                     update.py, monitor.py, watch.py; dpo.py
 Why each choice: docs/ppo.md
 """

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from components import layers, models, packing, rewardmodel
-from components.ppo import memory
+from components.ppo import passes
 from components.rewardmodel import Answered, Card, ScoreHead
 from components.sequences import answer_logits, entering_states
 
@@ -161,7 +161,7 @@ def response_logits_and_states(model: PeftModel, rollout: Rollout) -> tuple[Tens
 
 @torch.no_grad()
 def judged(actors: Actors, rollout: Rollout, scorer: Scorer, *, at_once: int = 0, most: int = 0) -> tuple[Tensor, Tensor]:
-    """What a reward model says; `at_once` and `most` as in `memory.in_passes`.
+    """What a reward model says; `at_once` and `most` as in `passes.in_passes`.
 
     Returns:
         (B,) raw scores of the whole answers; (B, T, H + 1) float32, what was known before each response token, which the
@@ -183,7 +183,7 @@ def judged(actors: Actors, rollout: Rollout, scorer: Scorer, *, at_once: int = 0
         )
 
     with actors.acting(scorer.adapter):
-        scores, states = memory.in_passes(rollout, read, at_once=at_once, most=most, alone=actors.is_whole)
+        scores, states = passes.in_passes(rollout, read, at_once=at_once, most=most, alone=actors.is_whole)
     rewardmodel.require_finite(scores)
     return scores, states.float()
 
@@ -203,5 +203,5 @@ def doubt(actors: Actors, rollout: Rollout, scorer: Scorer, *, at_once: int = 0)
         return (rewardmodel.doubt(actors.model, scorer.head, answered, pad=int(actors.tokenizer.pad_token_id)),)
 
     with actors.acting(scorer.adapter):
-        (found,) = memory.in_passes(rollout, read, at_once=at_once, alone=actors.is_whole)
+        (found,) = passes.in_passes(rollout, read, at_once=at_once, alone=actors.is_whole)
     return float(found.mean()) / scorer.card.std

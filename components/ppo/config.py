@@ -39,6 +39,10 @@ class Settings(Section):
     """Answers that the model reads at once, to learn from them and to score them; gradients add up to those of the whole
     minibatch, exactly. 0: all of them. Lower it where memory is short. [answers]"""
 
+    sample_batch: int = Field(0, ge=0, le=65_536)
+    """Answers that are sampled at once; 0: all of an update. The answers are the same. Lower it where memory is short.
+    [answers]"""
+
     upper_share: float = Field(0.5, gt=0, le=1)
     """Share of the base model's layers, counted from the uppermost and rounded up, whose adapter PPO trains. In the layers
     below, the policy stays the SFT policy, and what they make of an answer is computed once. docs/ppo.md, choice 25."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from components import lowrank
+from components.ppo import passes
 from components.reader import Reader
 from components.sequences import left_padded
 from components.share import ALONE, Share
@@ -146,6 +147,28 @@ def sample(  # noqa: PLR0913  (each keyword is one choice of decoding)
     logprobs, entropies = ((part * is_response)[cut].to(kind) for part in (logprobs, entropies))
     said = torch.where(is_response, responses, pad)
     return Rollout(tokens, is_prompt, said[cut], is_response[cut], logprobs, entropies, has_eos)
+
+
+def joined(parts: Sequence[Rollout], *, pad: int) -> Rollout:
+    """Some answers and then others, as one batch."""
+    if len(parts) == 1:
+        return parts[0]
+    responses, is_response, logprobs, entropies = (
+        passes.together([getattr(part, name) for part in parts])
+        for name in ("responses", "is_response", "logprobs", "entropies")
+    )
+    prompts, is_prompt = (
+        passes.together([getattr(part, name).flip(1) for part in parts]).flip(1) for name in ("prompts", "is_prompt")
+    )
+    return Rollout(
+        torch.where(is_prompt, prompts, pad),
+        is_prompt,
+        torch.where(is_response, responses, pad),
+        is_response,
+        logprobs,
+        entropies,
+        torch.cat([part.has_eos for part in parts]),
+    )
 
 
 def together(mine: Rollout, prompts: Sequence[Sequence[int]], rows: Tensor, *, share: Share, longest: int, pad: int) -> Rollout:

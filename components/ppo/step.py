@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from components import checkpoints, models, records
+from components import checkpoints, memory, models, records
 from components.alignment import Settings as Alignment
 from components.errors import ConfigRefused, DataRefused
 from components.ppo import actors as acting
-from components.ppo import monitor, rewards, rollout, update
+from components.ppo import monitor, passes, rewards, rollout, update
 from components.ppo.watch import Watch
 from components.share import ALONE, Share
 
@@ -226,23 +226,43 @@ def _draw(prompts: Prompts, n: int, *, at: int, context: Context[Settings]) -> P
 
 
 def _answers(context: Context[Settings], actors: Actors, prompts: Prompts, *, adapter: str, purpose: str) -> Rollout:
-    settings = context.config
+    settings, pad = context.config, int(actors.tokenizer.pad_token_id)
     shape = (len(prompts), settings.max_new_tokens)
     uniforms = torch.rand(shape, dtype=torch.float64, generator=_generator(context, purpose))
     all_of_us = Share.at(context)
     share = all_of_us if len(prompts) >= context.ranks else ALONE
     rows = share.of(torch.arange(len(prompts)))
-    with actors.acting(adapter) as model:
-        mine = rollout.sample(
-            model,
-            [prompts[int(row)].ids for row in rows],
-            uniforms=uniforms[rows],
-            temperature=settings.temperature,
-            eos=int(actors.tokenizer.eos_token_id),
-            pad=int(actors.tokenizer.pad_token_id),
-            share=all_of_us,
-        )
-    pad = int(actors.tokenizer.pad_token_id)
+    most = math.ceil(len(prompts) / share.ranks)
+    at_once = settings.sample_batch or most
+
+    def sampled(some: Tensor) -> Rollout:
+        with actors.acting(adapter) as model:
+            return rollout.sample(
+                model,
+                [prompts[int(row)].ids for row in some],
+                uniforms=uniforms[some],
+                temperature=settings.temperature,
+                eos=int(actors.tokenizer.eos_token_id),
+                pad=pad,
+                share=all_of_us,
+            )
+
+    def all_of_them() -> Rollout:
+        # Where the base is split, whoever has nothing left to answer answers his first prompt again.
+        parts = [(part, sampled(part if len(part) else rows[:1])) for part in rows.tensor_split(math.ceil(most / at_once))]
+        return rollout.joined([answers for part, answers in parts if len(part)], pad=pad)
+
+    def trial(size: int) -> Rollout:
+        return sampled(rows[torch.tensor([len(prompts[int(row)].ids) for row in rows]).argsort(descending=True)][:size])
+
+    longest = max(len(asked.ids) for asked in prompts) + settings.max_new_tokens
+    mine = memory.within(
+        all_of_them,
+        told=lambda: f"{min(at_once, most)} prompts and answers of up to {longest} tokens",
+        items=min(at_once, most),
+        trial=trial if actors.is_whole else None,
+        remedy=passes.SAMPLING,
+    )
     return rollout.together(mine, [asked.ids for asked in prompts], rows, share=share, longest=shape[1], pad=pad)
 
 

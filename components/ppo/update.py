@@ -13,7 +13,7 @@ import torch
 
 from components.errors import ModelRefused
 from components.ppo import actors as acting
-from components.ppo import losses, memory, rewards
+from components.ppo import losses, passes, rewards
 from components.ppo.advantages import gae, whiten
 from components.sequences import at_least_float32, spread, token_logprobs
 from components.share import ALONE, Share
@@ -136,7 +136,7 @@ def _by_reference(
         return by_answer, states[:, :prompt_tokens].flip(1), states[:, prompt_tokens:]
 
     with actors.acting(acting.REFERENCE):
-        reference, *kept = memory.in_passes(rollout, read, at_once=settings.micro_batch, most=most, alone=actors.is_whole)
+        reference, *kept = passes.in_passes(rollout, read, at_once=settings.micro_batch, most=most, alone=actors.is_whole)
     return reference, torch.cat([kept[0].flip(1), kept[1]], dim=1) if kept else None
 
 
@@ -166,7 +166,7 @@ def _within_memory(actors: Actors, experience: Experience, rows: Tensor, setting
     def trial(longest_first: Tensor) -> None:
         _loss(actors, experience, longest_first, settings)[0].backward()
 
-    return memory.within(
+    return passes.within(
         lambda: _accumulate(actors, experience, rows, settings),
         rollout=experience.rollout,
         rows=mine,
@@ -183,7 +183,7 @@ def _accumulate(actors: Actors, experience: Experience, rows: Tensor, settings: 
     """
     tokens = experience.rollout.is_response[rows].sum()
     total = dict.fromkeys(METRICS, 0.0)
-    for part, counts in _passes(experience.share, rows, most=settings.micro_batch):
+    for part, counts in experience.share.passes(rows, most=settings.micro_batch):
         weight = counts * float(experience.rollout.is_response[part].sum() / tokens)
         loss, metrics = _loss(actors, experience, part, settings)
         if not bool(torch.isfinite(loss)):
@@ -192,19 +192,6 @@ def _accumulate(actors: Actors, experience: Experience, rows: Tensor, settings: 
         (loss * weight).backward()
         total = {name: total[name] + weight * value for name, value in metrics.items()}
     return experience.share.added(total)
-
-
-def _passes(share: Share, rows: Tensor, *, most: int) -> list[tuple[Tensor, bool]]:
-    """This process's rows, `most` at once (0: all), and whether they count.
-
-    Where the base is split, a process without as many passes as another reads its first answer again, which does not count.
-    """
-    own = [(part, True) for part in share.of(rows).split(most or max(1, len(rows))) if len(part)]
-    if not share.sharded:
-        return own
-    sizes = [len(Share(rank, share.ranks).of(rows)) for rank in range(share.ranks)]
-    passes = max(math.ceil(size / (most or len(rows))) for size in sizes)
-    return own + [(rows.new_tensor([share.rank]), False)] * (passes - len(own))
 
 
 def _loss(actors: Actors, experience: Experience, rows: Tensor, settings: Settings) -> tuple[Tensor, dict[str, float]]:

@@ -28,6 +28,10 @@ class Settings(Section):
     batch_pairs: int = Field(16, ge=1, le=4096)
     """Pairs in one update. [pairs]"""
 
+    micro_batch: int = Field(0, ge=0, le=4096)
+    """Pairs that the model reads at once, to learn from them and to score them; gradients add up to those of the whole batch,
+    exactly. 0: all of a batch. Lower it where memory is short. [pairs]"""
+
     learning_rate: float = Field(1e-3, gt=0, le=1)
     """Peak of the adapter's learning rate: linear warm-up, then linear to zero."""
 

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.nn.functional import softplus
 
-from components import checkpoints, models, packing, rewardmodel
+from components import checkpoints, memory, models, packing, rewardmodel
 from components.errors import ModelRefused, PlumblineError
+from components.memory import Remedy
 from components.reward import losses
 from components.reward.votes import Counted
 from components.rewardmodel import ScoreHead
@@ -35,6 +36,7 @@ FIRST_THRESHOLD = 0.5
 LEAST = 1e-12
 UNREADABLE = (PlumblineError, OSError, KeyError, RuntimeError, ValueError)
 """What loading a reward model of an older format may raise, which must not stop a new one."""
+REMEDY = Remedy("reward.micro_batch", "the gradient stays the same", "leave out long dialogues, or take a smaller base model")
 SCORED_PAIRS = 32
 WEIGHED_PAIRS = 256
 """Pairs on which the likelihood's weight starts."""
@@ -52,6 +54,8 @@ class Ranker:
     """Softplus of it is Rao and Kupper's threshold; None where a tie counts half."""
     share: Share = ALONE
     """Of every batch, which pairs this process learns from."""
+    at_once: int = 0
+    """Pairs that are scored at once; 0 for `SCORED_PAIRS`."""
 
     @property
     def threshold(self) -> float:
@@ -88,7 +92,7 @@ def load(context: Context[Settings], *, groups: int = 1) -> Ranker:
     models.quicken(model)
     longest = int(base.config.max_position_embeddings)
     threshold = raw if raw is None else raw.requires_grad_()
-    return Ranker(model, head, tokenizer, longest, threshold, share)
+    return Ranker(model, head, tokenizer, longest, threshold, share, settings.micro_batch)
 
 
 def fit(ranker: Ranker, votes: Votes, context: Context[Settings], *, epochs: int, curve: str) -> Cost:
@@ -156,16 +160,40 @@ def fits(ranker: Ranker, pair: Pair) -> bool:
 def scores(ranker: Ranker, pairs: Sequence[Pair]) -> list[tuple[float, float]]:
     """Raw scores of the first and the second answer of each pair."""
     sequences = [text for pair in pairs for text in _encoded(ranker, pair)]
-    found = rewardmodel.score(ranker.model, ranker.head, sequences, pad=ranker.tokenizer.pad_token_id)
+    found = _scored(ranker, ranker.head, sequences)
     return list(zip(found[::2], found[1::2], strict=True))
+
+
+def _scored(ranker: Ranker, head: ScoreHead, answered: Sequence[Answered]) -> list[float]:
+    """Raw scores by a head on the ranker's adapter, two answers for each of the pairs that are read at once.
+
+    Raises:
+        ConfigRefused: Memory is short.
+    """
+    at_once = ranker.at_once or SCORED_PAIRS
+
+    def score(some: Sequence[Answered], pairs: int) -> list[float]:
+        pad = int(ranker.tokenizer.pad_token_id)
+        return rewardmodel.score(ranker.model, head, some, pad=pad, batch_size=2 * pairs)
+
+    def trial(pairs: int) -> None:
+        score(sorted(answered, key=len, reverse=True)[: 2 * pairs], pairs)
+
+    return memory.within(
+        lambda: score(answered, at_once),
+        told=lambda: f"{at_once} pairs of up to {max(map(len, answered))} tokens an answer",
+        items=at_once,
+        trial=None if ranker.share.sharded else trial,
+        remedy=REMEDY,
+    )
 
 
 def doubts(ranker: Ranker, pairs: Sequence[Pair]) -> list[float]:
     """Standard deviation of the heads' scores of each answer, in raw scores."""
     pad = int(ranker.tokenizer.pad_token_id)
     found: list[float] = []
-    for start in range(0, len(pairs), SCORED_PAIRS):
-        texts = [text for pair in pairs[start : start + SCORED_PAIRS] for text in _encoded(ranker, pair)]
+    for start in range(0, len(pairs), ranker.at_once or SCORED_PAIRS):
+        texts = [text for pair in pairs[start : start + (ranker.at_once or SCORED_PAIRS)] for text in _encoded(ranker, pair)]
         found += rewardmodel.doubt(ranker.model, ranker.head, texts, pad=pad).tolist()
     return found
 
@@ -180,8 +208,8 @@ def _encoded(ranker: Ranker, pair: Pair) -> tuple[Answered, Answered]:
 def _settle_typical(ranker: Ranker, texts: Sequence[tuple[Answered, Answered]]) -> None:
     """Take each group's mean score of the training answers for that of a typical one."""
     total = torch.zeros_like(ranker.head.typical)
-    for start in range(0, len(texts), SCORED_PAIRS):
-        some = [text for two in texts[start : start + SCORED_PAIRS] for text in two]
+    for start in range(0, len(texts), ranker.at_once or SCORED_PAIRS):
+        some = [text for two in texts[start : start + (ranker.at_once or SCORED_PAIRS)] for text in two]
         total += rewardmodel.member_scores(ranker.model, ranker.head, some, pad=int(ranker.tokenizer.pad_token_id)).sum(dim=1)
     ranker.head.typical.copy_(total / (2 * len(texts)))
 
@@ -192,7 +220,7 @@ def _weigh_likelihood(ranker: Ranker, pairs: Sequence[Pair], texts: Sequence[tup
     bare = ScoreHead(ranker.head.weight.shape[-1]).to(ranker.head.weight.device)
     torch.nn.init.ones_(bare.likelihood_weight)
     answered = [text for row in some for text in texts[row]]
-    nats = rewardmodel.score(ranker.model, bare, answered, pad=int(ranker.tokenizer.pad_token_id))
+    nats = _scored(ranker, bare, answered)
     found = torch.tensor(nats, dtype=torch.float64)
     differences = found[::2] - found[1::2]
     scale = max(1.0, float(differences.square().mean().sqrt()))
@@ -229,15 +257,19 @@ def improve(
     Each process learns from its share of the pairs. What a pair weighs is known from the labels of the whole batch, so
     gradients add up to those of one process.
     """
-    by_group, pull = _losses(ranker, counted, texts, settings)
-    amount = counted.amount.to(by_group.device)
-    loss = (by_group * _importance(amount, weights, settings)).sum(dim=1).mean()
-    groups = {str(group): value for group, value in enumerate((by_group.detach() * amount).mean(dim=0).tolist())}
-    told = ranker.share.added({"loss": float(loss.item())} | groups)
-    if not math.isfinite(told["loss"]):
-        message = f"The loss of the reward model became {told['loss']}. Run `reward` again with a lower reward.learning_rate."
-        raise ModelRefused(message)
-    (loss + settings.centring * pull).backward()
+    at_once = settings.micro_batch or len(texts)
+
+    def trial(pairs: int) -> None:
+        longest_first = sorted(texts, key=lambda two: -max(map(len, two)))
+        _scores(ranker, longest_first[:pairs], settings).sum().backward()
+
+    told = memory.within(
+        lambda: _accumulate(ranker, counted, texts, settings, weights=weights),
+        told=lambda: f"{at_once} pairs of up to {max(len(text) for two in texts for text in two)} tokens an answer",
+        items=at_once,
+        trial=None if ranker.share.sharded else trial,
+        remedy=REMEDY,
+    )
     for group in optimizer.param_groups:
         ranker.share.add_gradients(group["params"])
         torch.nn.utils.clip_grad_norm_(group["params"], settings.gradient_clip)
@@ -245,9 +277,38 @@ def improve(
     optimizer.zero_grad()
     if settings.stakeholders != "worst_group":
         return told["loss"], list(weights)
-    found = torch.tensor([told[group] for group in groups], dtype=torch.float64)
+    found = torch.tensor([told[str(group)] for group in range(len(weights))], dtype=torch.float64)
     moved = losses.worse_groups_first(torch.tensor(weights, dtype=torch.float64), found, step=settings.group_step)
     return told["loss"], moved.tolist()
+
+
+def _accumulate(
+    ranker: Ranker,
+    counted: Counted,
+    texts: Sequence[tuple[Answered, Answered]],
+    settings: Settings,
+    *,
+    weights: Sequence[float],
+) -> dict[str, float]:
+    """Add up the gradient of a batch over passes of `micro_batch` pairs; the loss, and by group what its weight moves by.
+
+    Raises:
+        ModelRefused: The loss is not finite.
+    """
+    total = dict.fromkeys(("loss", *(str(group) for group in range(len(weights)))), 0.0)
+    for rows, is_counted in ranker.share.passes(torch.arange(len(texts)), most=settings.micro_batch):
+        by_group, pull = _losses(ranker, counted, texts, settings, rows=rows.tolist() if is_counted else [0])
+        amount = counted.amount.to(by_group.device)
+        loss = is_counted * (by_group * _importance(amount, weights, settings)).sum(dim=1).mean()
+        (loss + is_counted * settings.centring * pull).backward()
+        total["loss"] += float(loss.item())
+        for group, value in enumerate((is_counted * by_group.detach() * amount).mean(dim=0).tolist()):
+            total[str(group)] += value
+    told = ranker.share.added(total)
+    if not math.isfinite(told["loss"]):
+        message = f"The loss of the reward model became {told['loss']}. Run `reward` again with a lower reward.learning_rate."
+        raise ModelRefused(message)
+    return told
 
 
 def _importance(amount: Tensor, weights: Sequence[float], settings: Settings) -> Tensor:
@@ -264,21 +325,21 @@ def _importance(amount: Tensor, weights: Sequence[float], settings: Settings) ->
 
 
 def _losses(
-    ranker: Ranker, counted: Counted, texts: Sequence[tuple[Answered, Answered]], settings: Settings
+    ranker: Ranker,
+    counted: Counted,
+    texts: Sequence[tuple[Answered, Answered]],
+    settings: Settings,
+    *,
+    rows: Sequence[int],
 ) -> tuple[Tensor, Tensor]:
-    """(K, G) part of each group's mean loss, and part of the mean of what centring pulls at, that is this process's.
-
-    Where it has none, it computes on the first pair, of which it learns nothing: others may need its part of the base.
-    """
+    """(K, G) part of each group's mean loss, and part of the mean of what centring pulls at, that is these pairs'."""
     on = ranker.head.weight.device
-    own = ranker.share.of(torch.arange(len(texts))).tolist()
-    rows = own or [0]
     mine, labels = counted.rows(rows).to(on), counted.labels.sum(dim=1).to(on)
     first, second = _scores(ranker, [texts[row] for row in rows], settings).unbind(dim=-1)
     each = _nats(ranker, (first - second).unsqueeze(-1), mine, margin=settings.strength_margin * mine.strength)
     means = torch.stack([losses.group_losses(*member) for member in zip(each, mine.labels, strict=True)])
     weight = mine.labels.sum(dim=1) / labels.clamp(min=torch.finfo(labels.dtype).tiny)
-    return means * weight * bool(own), losses.centring(first, second) * (len(own) / len(texts))
+    return means * weight, losses.centring(first, second) * (len(rows) / len(texts))
 
 
 def _scores(ranker: Ranker, texts: Sequence[tuple[Answered, Answered]], settings: Settings) -> Tensor:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from components.config import Section
 
@@ -21,6 +21,10 @@ class Settings(Section):
     batch_size: int = Field(8, ge=1, le=4096)
     """Demonstrations in one update, over all devices."""
 
+    micro_batch: int = Field(0, ge=0, le=4096)
+    """Demonstrations that a process reads at once, a divisor of `batch_size`; gradients add up to those of the whole batch. 0:
+    all of them. Lower it where memory is short. [demonstrations]"""
+
     learning_rate: float = Field(3e-3, gt=0, le=1)
     """Peak of the cosine schedule, after a warm-up of 5 % of the updates."""
 
@@ -36,3 +40,10 @@ class Settings(Section):
     sharding: Literal["none", "full"] = "none"
     """Where several processes work on the step: `full` splits the frozen base model over them (FSDP2), so that each holds a
     part of every layer; `none` gives each the whole. docs/decisions/0054-sharding.md"""
+
+    @model_validator(mode="after")
+    def _divides_the_batch(self) -> Self:
+        if self.micro_batch and self.batch_size % self.micro_batch:
+            message = f"`micro_batch` is {self.micro_batch}, which does not divide `batch_size`, {self.batch_size}"
+            raise ValueError(message)
+        return self

@@ -11,9 +11,10 @@ from transformers import PrinterCallback, TrainerCallback
 from transformers.trainer_utils import get_last_checkpoint
 from trl import SFTConfig, SFTTrainer
 
-from components import models, packing, records
+from components import memory, models, packing, records
 from components import trainer as trainer_settings
 from components.errors import DataRefused
+from components.memory import Remedy
 from components.share import Share
 from components.trainer import IGNORED, SharingTrainer
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 ADAPTER = "sft"
 HELD_OUT_ROWS = 256
+ROWS_AT_ONCE = 32
+REMEDY = Remedy("sft.micro_batch", "the gradient stays the same", "lower sft.context_tokens, or take a smaller base model")
 
 Row = dict[str, list[int]]
 """`input_ids` (T), and `labels` (T): the same where the assistant speaks, IGNORED elsewhere."""
@@ -48,15 +51,15 @@ def run(context: Context[Settings]) -> None:
         )
         raise DataRefused(message)
 
-    before = _held_out_loss(base, held_out, tokenizer)
+    before = _held_out_loss(context, base, held_out, tokenizer)
     policy = models.new_adapter(base, name=ADAPTER, rank=settings.rank, alpha=settings.alpha)
     models.quicken(policy)
     trainer = make_trainer(context, policy, tokenizer, training)
-    trainer.train(resume_from_checkpoint=get_last_checkpoint(str(context.checkpoints)))
+    _train(context, trainer, training)
     models.save_adapter(trainer.model, context.output("sft_adapter"), name=ADAPTER)
 
     context.tag("sft_adapter", base_digest=context.input_digests.get("base_model", ""))
-    _measure(context, trainer, before, _held_out_loss(trainer.model, held_out, tokenizer), len(held_out))
+    _measure(context, trainer, before, _held_out_loss(context, trainer.model, held_out, tokenizer), len(held_out))
 
 
 def _rows(context: Context[Settings], tokenizer: PreTrainedTokenizerBase, split: str, longest: int) -> tuple[list[Row], int]:
@@ -111,15 +114,21 @@ def make_trainer(context: Context[Settings], policy: Any, tokenizer: PreTrainedT
     """TRL's trainer, set for this machine."""
     settings = context.config
     updates = max(1, min(settings.max_updates, round(settings.epochs * len(rows) / settings.batch_size)))
+    rows_at_once = settings.micro_batch or settings.batch_size
     shared = trainer_settings.arguments(
         context.checkpoints,
         updates=updates,
-        rows=settings.batch_size,
+        rows=rows_at_once,
         learning_rate=settings.learning_rate,
         seed=context.seed,
     )
     packed = {"data_collator": in_one_row} if packing.possible(policy) else {}
-    how = SFTConfig(**shared, lr_scheduler_type="cosine", dataset_kwargs={"skip_prepare_dataset": True})
+    how = SFTConfig(
+        **shared,
+        gradient_accumulation_steps=settings.batch_size // rows_at_once,
+        lr_scheduler_type="cosine",
+        dataset_kwargs={"skip_prepare_dataset": True},
+    )
     trainer = _Trainer(
         model=policy,
         args=how,
@@ -131,6 +140,33 @@ def make_trainer(context: Context[Settings], policy: Any, tokenizer: PreTrainedT
     trainer.remove_callback(PrinterCallback)
     trainer.share(Share.at(context))
     return trainer
+
+
+def _train(context: Context[Settings], trainer: _Trainer, rows: list[Row]) -> None:
+    """Train from the last checkpoint on.
+
+    Raises:
+        ConfigRefused: Memory is short.
+    """
+    at_once = context.config.micro_batch or context.config.batch_size
+
+    def trial(size: int) -> None:
+        batch = trainer.data_collator(_longest_first(rows)[:size])
+        on = next(trainer.model.parameters()).device
+        given = {name: part.to(on) if hasattr(part, "to") else part for name, part in batch.items()}
+        trainer.model(**given).loss.backward()
+
+    memory.within(
+        lambda: trainer.train(resume_from_checkpoint=get_last_checkpoint(str(context.checkpoints))),
+        told=lambda: f"{at_once} demonstrations of up to {len(_longest_first(rows)[0]['input_ids'])} tokens",
+        items=at_once,
+        trial=trial if context.ranks == 1 else None,
+        remedy=REMEDY,
+    )
+
+
+def _longest_first(rows: list[Row]) -> list[Row]:
+    return sorted(rows, key=lambda row: -len(row["input_ids"]))
 
 
 def in_one_row(rows: list[Row]) -> dict[str, Any]:
@@ -148,15 +184,32 @@ def in_one_row(rows: list[Row]) -> dict[str, Any]:
     }
 
 
-@torch.no_grad()
-def _held_out_loss(model: Any, rows: list[Row], tokenizer: PreTrainedTokenizerBase) -> float | None:
-    """Cross-entropy per assistant token in nats on held-out demonstrations; None where there are none."""
+def _held_out_loss(context: Context[Settings], model: Any, rows: list[Row], tokenizer: PreTrainedTokenizerBase) -> float | None:
+    """Cross-entropy per assistant token in nats on held-out demonstrations; None where there are none.
+
+    Raises:
+        ConfigRefused: Memory is short.
+    """
     if not rows:
         return None
+    some = rows[:HELD_OUT_ROWS]
+    at_once = context.config.micro_batch or ROWS_AT_ONCE
+    return memory.within(
+        lambda: _loss(model, some, tokenizer, at_once=at_once),
+        told=lambda: f"{at_once} demonstrations of up to {len(_longest_first(some)[0]['input_ids'])} tokens",
+        items=at_once,
+        trial=(lambda size: _loss(model, _longest_first(some)[:size], tokenizer, at_once=size)) if context.ranks == 1 else None,
+        remedy=REMEDY,
+    )
+
+
+@torch.no_grad()
+def _loss(model: Any, rows: list[Row], tokenizer: PreTrainedTokenizerBase, *, at_once: int) -> float:
+    """Cross-entropy per assistant token in nats."""
     total, count = 0.0, 0
     model.eval()
-    for start in range(0, min(len(rows), HELD_OUT_ROWS), 32):
-        batch = rows[start : start + 32]
+    for start in range(0, len(rows), at_once):
+        batch = rows[start : start + at_once]
         width = max(len(row["input_ids"]) for row in batch)
         ids = torch.full((len(batch), width), tokenizer.pad_token_id)
         targets = torch.full((len(batch), width), IGNORED)
@@ -193,5 +246,5 @@ def _measure(context: Context[Settings], trainer: SFTTrainer, before: float | No
 def _tokens_seen(trainer: SFTTrainer) -> int:
     """Tokens trained on: the mean length of a demonstration times the demonstrations drawn."""
     lengths = [len(ids) for ids in trainer.train_dataset["input_ids"]]
-    drawn = trainer.state.global_step * trainer.args.per_device_train_batch_size
+    drawn = trainer.state.global_step * trainer.args.per_device_train_batch_size * trainer.args.gradient_accumulation_steps
     return round(sum(lengths) / len(lengths) * drawn)

@@ -224,6 +224,51 @@ def test_too_little_memory_to_score_is_refused_with_the_size_that_fits(tiny_mode
     )
 
 
+@pytest.mark.parametrize("at_once", [1, 2, 4])
+def test_answers_sampled_in_parts_are_those_sampled_together(tiny_models, prompts, tmp_path, at_once):
+    inputs = tiny_models | {"prompts": prompts}
+    found = []
+    for size in (0, at_once):
+        context = _context(inputs, tmp_path, sample_batch=size)
+        actors = acting.load(inputs, base_digest="", settings=context.config)
+        asked = step._prompts(context, actors)
+        found.append(step._answers(context, actors, asked, adapter=acting.POLICY, purpose="sample 0"))
+
+    whole, parts = found
+    for name in ("prompts", "is_prompt", "responses", "is_response", "has_eos"):
+        assert torch.equal(getattr(parts, name), getattr(whole, name)), name
+    for name in ("logprobs", "entropies"):
+        torch.testing.assert_close(getattr(parts, name), getattr(whole, name), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("room", "remedy"),
+    [
+        (2, "Set ppo.sample_batch to 2, which was tried and fits; the answers stay the same."),
+        (0, "Not even one fits: lower ppo.max_new_tokens, or give shorter prompts or a smaller base model."),
+    ],
+)
+def test_too_little_memory_to_sample_is_refused_with_the_size_that_fits(
+    tiny_models, prompts, tmp_path, monkeypatch, room, remedy
+):
+    whole = rollout.sample
+
+    def short(model, asked, **named):
+        if len(asked) > room:
+            torch.empty(1 << 60, dtype=torch.uint8)
+        return whole(model, asked, **named)
+
+    monkeypatch.setattr(rollout, "sample", short)
+    context = _context(tiny_models | {"prompts": prompts}, tmp_path)
+
+    with pytest.raises(ConfigRefused) as refusal:
+        step.run(context)
+
+    said = str(refusal.value)
+    assert said.startswith("A pass over 5 prompts and answers of up to ")
+    assert said.endswith(f" tokens does not fit into memory. {remedy}")
+
+
 def test_a_tokenizer_that_says_more_than_the_model_knows_is_refused(tiny_models, tmp_path):
     inputs = {name: shutil.copytree(path, tmp_path / name) for name, path in tiny_models.items()}
     for card in tmp_path.glob("*/reward.json"):

@@ -13,7 +13,7 @@ from torch import distributed
 from components import models, records, rewardmodel
 from components.catalog import STEPS
 from components.context import Context, ModelVersion
-from components.errors import DataRefused, ModelRefused
+from components.errors import ConfigRefused, DataRefused, ModelRefused
 from components.pairs import Pair
 from components.reward import against, step, train
 from components.reward.config import Settings
@@ -454,3 +454,45 @@ def test_two_processes_take_the_steps_of_one(inputs, tmp_path, settings, two_pro
             assert found == pytest.approx(expected, rel=1e-3, abs=1e-5)
         for name in ("log_loss", "golden_accuracy", "training_tokens", "score_std"):
             assert told["measured"][name] == pytest.approx(alone.measurements[name].value, rel=1e-3), name
+
+
+@pytest.mark.parametrize("settings", [{}, {"heads": 3, "ties": "rao_kupper", "centring": 0.3}])
+def test_a_batch_read_in_parts_gives_the_losses_of_one_read_whole(inputs, tmp_path, settings):
+    """Pairs have different numbers of labels, so a mean of the parts' means would differ."""
+    whole, parts = (
+        _context(inputs, tmp_path / str(size), batch_pairs=5, epochs=2, micro_batch=size, **settings) for size in (0, 2)
+    )
+    for context in (whole, parts):
+        step.run(context)
+
+    assert len(parts.series) == len(whole.series)
+    for (_, found), (_, expected) in zip(parts.series, whole.series, strict=True):
+        assert found == pytest.approx(expected, rel=1e-3, abs=1e-5)
+    assert parts.measurements["score_std"].value == pytest.approx(whole.measurements["score_std"].value, rel=1e-3)
+
+
+def _short_of_memory(monkeypatch, function, answers):
+    """More answers at once than there is room for fail as PyTorch's CPU allocator does."""
+    whole = getattr(rewardmodel, function)
+
+    def short(model, head, answered, **named):
+        if len(answered) > answers:
+            torch.empty(1 << 60, dtype=torch.uint8)
+        return whole(model, head, answered, **named)
+
+    monkeypatch.setattr(rewardmodel, function, short)
+
+
+@pytest.mark.parametrize(
+    ("function", "room", "said"),
+    [
+        ("pair_scores", 2, "A pass over 5 pairs of .* Set reward.micro_batch to 2, which was tried and fits; the gradient"),
+        ("pair_scores", 0, "A pass over 5 pairs of .* Not even one fits: leave out long dialogues, or take a smaller base"),
+        ("scores_of", 8, "A pass over 32 pairs of .* Set reward.micro_batch to 4, which was tried and fits; the gradient"),
+    ],
+)
+def test_too_little_memory_is_refused_with_the_size_that_fits(inputs, tmp_path, monkeypatch, function, room, said):
+    _short_of_memory(monkeypatch, function, room)
+
+    with pytest.raises(ConfigRefused, match=said):
+        step.run(_context(inputs, tmp_path, batch_pairs=5))

@@ -36,7 +36,7 @@ def _learn(monkeypatch: pytest.MonkeyPatch, settings: Settings, *, passes: int) 
             means = (LOSSES * (batch.labels.sum(dim=1) > 0)).requires_grad_()
             optimizer = torch.optim.SGD([means], lr=0.0)
             monkeypatch.setattr(optimizer, "zero_grad", lambda: None)
-            monkeypatch.setattr(train, "_losses", lambda *_, means=means: (means, means.sum() * 0))
+            monkeypatch.setattr(train, "_losses", lambda *_, rows, means=means: (means * bool(rows), means.sum() * 0))
             texts = [None] * BATCH
             _, weights = train.improve(ranker, batch, texts, optimizer, settings, weights=weights)
             pull += means.grad[0]

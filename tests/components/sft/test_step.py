@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 from accelerate import PartialState
+from safetensors.torch import load_file
 from torch import distributed
 
 from components import models, records, trainer
@@ -16,7 +17,7 @@ from components.base import pretrain, tokenizer
 from components.base.config import Settings as BaseSettings
 from components.catalog import STEPS
 from components.context import Context
-from components.errors import DataRefused
+from components.errors import ConfigRefused, DataRefused
 from components.provenance import folder_digest
 from components.sft import step
 from components.sft.config import Settings
@@ -265,3 +266,58 @@ def test_with_a_split_base_training_resumes_to_the_same_adapter(
     assert (whole, killed, kept, resumed) == ([0, 0], [1, 1], ["checkpoint-9"], [0, 0])
     digests = [json.loads((tmp_path / name / "told-0.json").read_text())[2] for name in ("whole", "killed")]
     assert digests[0] == digests[1]
+
+
+def test_a_batch_read_in_parts_gives_the_adapter_of_one_read_whole(inputs: dict[str, Path], tmp_path: Path) -> None:
+    """Two and two of four demonstrations, whose answers differ in length: a mean of the parts' means would differ."""
+    rows = [_demonstration(number, answer="It is " * (1 + number % 3) + f"{number}.") for number in range(24)]
+    records.write(inputs["demonstrations"] / "demonstrations.jsonl", rows)
+
+    whole, parts = (_run(inputs, tmp_path / str(size), micro_batch=size) for size in (0, 2))
+
+    adapters = [load_file(context.output("sft_adapter") / "adapter_model.safetensors") for context in (whole, parts)]
+    for name, weight in adapters[0].items():
+        torch.testing.assert_close(adapters[1][name], weight, atol=1e-4, rtol=1e-3)
+    for name in ("training_tokens", "flop", "held_out_loss"):
+        assert parts.measurements[name].value == pytest.approx(whole.measurements[name].value, rel=1e-3)
+
+
+def test_a_part_that_does_not_divide_the_batch_is_refused() -> None:
+    with pytest.raises(ValueError, match="`micro_batch` is 3, which does not divide `batch_size`, 4"):
+        Settings(batch_size=4, micro_batch=3)
+
+
+@pytest.mark.parametrize(
+    ("rows", "remedy"), [(2, "Set sft.micro_batch to 2, which was tried and fits"), (0, "Not even one fits")]
+)
+def test_too_little_memory_is_refused_with_the_size_that_fits(
+    inputs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int, remedy: str
+) -> None:
+    """A batch of more rows than there is room for fails as PyTorch's CPU allocator does."""
+    collate = step.in_one_row
+
+    def short(batch: list[step.Row]) -> dict[str, Any]:
+        if len(batch) > rows:
+            torch.empty(1 << 60, dtype=torch.uint8)
+        return collate(batch)
+
+    monkeypatch.setattr(step, "in_one_row", short)
+
+    with pytest.raises(ConfigRefused, match=rf"^A pass over 4 demonstrations of up to \d+ tokens .*memory\. {remedy}"):
+        _run(inputs, tmp_path)
+
+
+def test_too_little_memory_for_what_is_held_out_is_refused_the_same_way(
+    inputs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = step._loss
+
+    def short(model: Any, rows: list[step.Row], tokens: Any, *, at_once: int) -> float:
+        if at_once > 3:
+            torch.empty(1 << 60, dtype=torch.uint8)
+        return whole(model, rows, tokens, at_once=at_once)
+
+    monkeypatch.setattr(step, "_loss", short)
+
+    with pytest.raises(ConfigRefused, match=r"A pass over 32 demonstrations .* Set sft\.micro_batch to 2, which was tried"):
+        _run(inputs, tmp_path)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 import torch
 
-from components.errors import ConfigRefused
+from components import memory
+from components.memory import Remedy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     from components.ppo.rollout import Rollout
 
 Found = TypeVar("Found")
+
+HOPELESS = "lower ppo.max_new_tokens, or give shorter prompts or a smaller base model"
+READING = Remedy("ppo.micro_batch", "the gradient stays the same", HOPELESS)
+SAMPLING = Remedy("ppo.sample_batch", "the answers stay the same", HOPELESS)
 
 
 def within(
@@ -34,17 +39,14 @@ def within(
     Raises:
         ConfigRefused: Memory is short. The message has the `micro_batch` that fits.
     """
-    try:
-        return work()
-    except RuntimeError as error:
-        if not _is_short(error):
-            raise
-    # Only here is the memory of what failed free again.
     lengths = rollout.is_prompt.sum(dim=1) + rollout.is_response.sum(dim=1)
-    message = (
-        f"A pass over {answers} answers of up to {int(lengths.max())} tokens with their prompts does not fit into memory. "
+    return memory.within(
+        work,
+        told=lambda: f"{answers} answers of up to {int(lengths.max())} tokens with their prompts",
+        items=answers,
+        trial=trial and (lambda size: trial(rows[lengths[rows].argsort(descending=True)][:size])),
+        remedy=READING,
     )
-    raise ConfigRefused(message + _remedy(rows[lengths[rows].argsort(descending=True)], answers, trial))
 
 
 def in_passes(
@@ -74,7 +76,7 @@ def in_passes(
             return [*work(rollout)]
         # Whoever has no answer left reads the first one again, which does not count.
         found = [[each[: len(part)] for each in work(rollout.rows(part if len(part) else rows[:1]))] for part in parts]
-        return [_together(each) for each in zip(*found, strict=True)]
+        return [together(each) for each in zip(*found, strict=True)]
 
     def some(of: Tensor) -> object:
         return work(rollout.rows(of))
@@ -82,7 +84,7 @@ def in_passes(
     return within(all_of_it, rollout=rollout, rows=rows, answers=min(size, len(rows)), trial=some if alone else None)
 
 
-def _together(parts: Sequence[Tensor]) -> Tensor:
+def together(parts: Sequence[Tensor]) -> Tensor:
     """(b,) or (b, t, ...) tensors as one with all rows, and with as many columns as the widest of them has."""
     if parts[0].dim() == 1:
         return torch.cat([*parts])
@@ -91,24 +93,3 @@ def _together(parts: Sequence[Tensor]) -> Tensor:
     for rows, part in zip(found.split([*map(len, parts)]), parts, strict=True):
         rows[:, : part.shape[1]] = part
     return found
-
-
-def _remedy(longest_first: Tensor, answers: int, trial: Callable[[Tensor], object] | None) -> str:
-    if trial is None:
-        return "Lower ppo.micro_batch; the gradient stays the same."
-    size = answers // 2
-    while size:
-        try:
-            trial(longest_first[:size])
-        except RuntimeError as error:
-            if not _is_short(error):
-                raise
-            size //= 2
-        else:
-            return f"Set ppo.micro_batch to {size}, which was tried and fits; the gradient stays the same."
-    return "Not even one fits: lower ppo.max_new_tokens, or give shorter prompts or a smaller base model."
-
-
-def _is_short(error: RuntimeError) -> bool:
-    """PyTorch has a class for it on a GPU, and only words on a CPU."""
-    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)

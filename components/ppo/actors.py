@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from components import layers, models, packing, rewardmodel
 from components.ppo import passes
 from components.rewardmodel import Answered, Card, ScoreHead
-from components.sequences import answer_logits, entering_states
+from components.sequences import answer_logits, at_least_float32, entering_states
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from components.ppo.config import Settings
     from components.ppo.rollout import Rollout
 
-POLICY, REFERENCE, REWARD, JUDGE = "policy", "reference", "reward", "judge"
+POLICY, REFERENCE, REWARD, JUDGE, VALUE = "policy", "reference", "reward", "judge", "value"
 
 
 class ValueHead(nn.Module):
@@ -81,12 +81,12 @@ class Actors:
 
     @contextmanager
     def acting(self, adapter: str) -> Iterator[PeftModel]:
-        """The model with one adapter switched on; only the policy's takes gradients. It stays on until another is."""
+        """The model with one adapter switched on, until another is. What is trained takes gradients while any of it is on."""
         self.model.set_adapter(adapter)
         for parameter in self.model.parameters():
             parameter.requires_grad_(requires_grad=False)
-        for parameter in self.adapter_parameters().values():
-            parameter.requires_grad_(adapter == POLICY)
+        for parameter in (*self.adapter_parameters().values(), *self.value_parameters().values()):
+            parameter.requires_grad_(adapter in {POLICY, VALUE})
         yield self.model
 
     def adapter_parameters(self) -> dict[str, Tensor]:
@@ -94,9 +94,19 @@ class Actors:
         named = self.model.named_parameters()
         return {name: value for name, value in named if f".{POLICY}." in name and name not in self.frozen}
 
+    def value_parameters(self) -> dict[str, Tensor]:
+        """The value function's adapter, by name; nothing where it has none."""
+        return {name: value for name, value in self.model.named_parameters() if f".{VALUE}." in name}
+
     def trainable(self) -> dict[str, Tensor]:
-        """What PPO changes, by name: the policy's adapter and the value head."""
-        return self.adapter_parameters() | {f"value_head.{name}": value for name, value in self.value_head.named_parameters()}
+        """What PPO changes, by name: the policy's adapter, the value head, and its adapter where it has one."""
+        head = {f"value_head.{name}": value for name, value in self.value_head.named_parameters()}
+        return self.adapter_parameters() | head | self.value_parameters()
+
+    @property
+    def values(self) -> Scorer:
+        """By which the value head reads answers: the reward model, with the value function's adapter where it has one."""
+        return replace(self.reward, adapter=VALUE if VALUE in self.model.peft_config else REWARD)
 
 
 def load(
@@ -126,6 +136,8 @@ def load(
         model = models.load_adapter(model, inputs[f"{name}_adapter"], name=name)
         head = models.freeze(ScoreHead.load(inputs[f"{name}_adapter"] / rewardmodel.HEAD)).to(base.device)
         scorers[name] = Scorer(name, head, card)
+    if settings.value_adapter:
+        model = models.load_adapter(model, inputs["reward_adapter"], name=VALUE, trainable=True)
     model = models.quicken(models.load_adapter(model, inputs["sft_adapter"], name=POLICY, trainable=True))
     width = int(base.config.hidden_size)
     value_head = ValueHead(width, settings.value_hidden).to(base.device)
@@ -157,6 +169,20 @@ def response_logits(model: PeftModel, rollout: Rollout, *, entering: Tensor | No
 def response_logits_and_states(model: PeftModel, rollout: Rollout) -> tuple[Tensor, Tensor]:
     """The same, and the (B, P + T, H) states that entered the upper layers, 0 on padding."""
     return entering_states(model, rollout.prompts, rollout.is_prompt, rollout.responses, rollout.is_response)
+
+
+def known(actors: Actors, rollout: Rollout) -> Tensor:
+    """(B, T, H + 1) what the value head reads before each response token, in float32 at least; takes gradients."""
+    with actors.acting(actors.values.adapter):
+        _, found = rewardmodel.judge(
+            actors.model,
+            actors.values.head,
+            rollout.prompts,
+            rollout.is_prompt,
+            answers=rollout.responses,
+            is_answer=rollout.is_response,
+        )
+    return at_least_float32(found)
 
 
 @torch.no_grad()

@@ -95,6 +95,11 @@ class Settings(Section):
     value_hidden: int = Field(64, ge=1, le=65_536)
     """Width of the value head."""
 
+    value_adapter: bool = False
+    """Whether the value function has a LoRA adapter of its own on the base, which starts as the reward model's and learns with
+    the head. Without, the head reads what the reward model knew, which is computed once. With it, every pass over the answers
+    costs about twice as much. docs/ppo.md, choice 9."""
+
     judged_prompts: int = Field(128, ge=1, le=1_000_000)
     """Training prompts on which SFT policy and policy are compared at the end. [prompts]"""
 

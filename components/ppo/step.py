@@ -302,6 +302,8 @@ def _account(context: Context[Settings], actors: Actors, tokens: dict[str, int],
         return models.pass_flop(actors.model, acting.POLICY, **read, above=above, whole=by_preference)
 
     improving = epochs * sum(cost(actors.lowest))
+    if actors.value_parameters() and not by_preference:  # as large as the policy's; what it reads is computed once more, too
+        before, improving = before + 1, improving + epochs * sum(cost(0))
     context.measure("flop", before * cost(0)[0] + improving, unit="FLOP")
     context.measure("update_flop", improving, unit="FLOP")
     context.measure("sampled_tokens", tokens["sampled"], unit="tokens")

@@ -6,6 +6,7 @@ Shapes: B sequences, T response tokens.
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -51,11 +52,13 @@ class Experience:
 
 
 def optimizer_of(actors: Actors, settings: Settings) -> torch.optim.Optimizer:
-    """AdamW over the policy's adapter and the value head, each with the peak of its learning rate."""
+    """AdamW over the policy's adapter, the value head and its adapter, each with the peak of its learning rate."""
     groups: list[dict[str, object]] = [
         {"params": [*actors.adapter_parameters().values()], "peak": settings.learning_rate},
         {"params": [*actors.value_head.parameters()], "peak": settings.value_learning_rate},
     ]
+    if actors.value_parameters():
+        groups.append({"params": [*actors.value_parameters().values()], "peak": settings.learning_rate})
     return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(0.9, 0.95), weight_decay=0.0, fused=True)
 
 
@@ -70,6 +73,8 @@ def appraise(actors: Actors, rollout: Rollout, settings: Settings, *, kl_coef: f
     mine = rollout if share.ranks == 1 else rollout.rows(rows)
     most = math.ceil(len(rollout.responses) / share.ranks)
     own_raw, states = acting.judged(actors, mine, actors.reward, at_once=settings.micro_batch, most=most)
+    if actors.value_parameters():
+        _, states = acting.judged(actors, mine, actors.values, at_once=settings.micro_batch, most=most)
     raw = share.whole(own_raw, rows, (len(rollout.responses),))
     is_response = rollout.is_response
     scores = rewards.normalised(raw, mean=actors.reward.card.mean, std=actors.reward.card.std, clip=settings.reward_clip)
@@ -201,12 +206,13 @@ def _loss(actors: Actors, experience: Experience, rows: Tensor, settings: Settin
     old_values, returns, advantages = (
         part[rows, : is_response.shape[1]] for part in (experience.values, experience.returns, experience.advantages)
     )
-    logits = acting.response_logits(actors.model, rollout, entering=_entering(experience, rows))
+    with actors.acting(acting.POLICY) if actors.value_parameters() else nullcontext():
+        logits = acting.response_logits(actors.model, rollout, entering=_entering(experience, rows))
     logprobs = spread(token_logprobs(logits, rollout.responses[is_response], temperature=settings.temperature), is_response)
     policy, clipped = losses.policy_loss(
         logprobs, rollout.logprobs, advantages=advantages, is_response=is_response, clip_range=settings.clip_range
     )
-    states = experience.states[rows // experience.share.ranks, : is_response.shape[1]]
+    states = _known(actors, experience, rows)
     values = spread(actors.value_head(states[is_response]), is_response)
     value = losses.value_loss(
         values, old_values, returns=returns, is_response=is_response, clip_range=settings.value_clip_range
@@ -222,6 +228,14 @@ def _loss(actors: Actors, experience: Experience, rows: Tensor, settings: Settin
         return policy + value, metrics
     entropy = losses.entropy(at_least_float32(logits) / settings.temperature).mean()
     return policy + value - settings.entropy_coef * entropy, metrics
+
+
+def _known(actors: Actors, experience: Experience, rows: Tensor) -> Tensor:
+    """(b, t, H + 1) what the value head reads of the rows: anew where it has an adapter, which learns."""
+    if actors.value_parameters():
+        return acting.known(actors, experience.rollout.rows(rows))
+    _, last = experience.rollout.columns(rows)
+    return experience.states[rows // experience.share.ranks, :last]
 
 
 def _as_wide(entering: Tensor, rollout: Rollout, rows: Tensor) -> Tensor:

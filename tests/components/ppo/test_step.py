@@ -212,13 +212,16 @@ def _turned(inputs, folder):
     return inputs | {"judge_adapter": judge}
 
 
-def test_gradient_equals_finite_differences(inputs):
+@pytest.mark.parametrize("value_adapter", [False, True])
+def test_gradient_equals_finite_differences(inputs, value_adapter):
     """The whole loss along a random direction against (L(θ + h) - L(θ - h)) / 2h. Llama's norms round to float32."""
-    settings = Settings(**(SMALL | {"entropy_coef": 0.03, "temperature": 0.7}))
+    settings = Settings(**(SMALL | {"entropy_coef": 0.03, "temperature": 0.7, "value_adapter": value_adapter}))
     actors = acting.load(inputs, base_digest="", settings=settings)
     actors.model.double()
     actors.value_head.double()
     torch.nn.init.normal_(actors.value_head.outer.weight)
+    for name, value in actors.value_parameters().items():
+        torch.nn.init.normal_(value, std=0.3 if "lora_B" in name else 0.1)
     with actors.acting(acting.POLICY) as model:
         uniforms = torch.rand((3, 6), dtype=torch.float64, generator=torch.Generator().manual_seed(2))
         answers = rollout.sample(model, [[5, 9], [7, 8, 6], [4]], uniforms=uniforms, temperature=0.7, eos=1, pad=0)

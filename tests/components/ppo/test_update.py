@@ -37,14 +37,15 @@ def _experience(inputs, settings):
     return actors, update.appraise(actors, answers, settings, kl_coef=0.1)
 
 
+@pytest.mark.parametrize("value_adapter", [False, True])
 @pytest.mark.parametrize("micro_batch", [1, 2, 3])
-def test_gradients_of_passes_add_up_to_that_of_the_minibatch(tiny_models, micro_batch):
+def test_gradients_of_passes_add_up_to_that_of_the_minibatch(tiny_models, micro_batch, value_adapter):
     """Answers have different lengths, so a mean of the passes' means would differ."""
-    whole = Settings(**SMALL)
+    whole = Settings(**SMALL, value_adapter=value_adapter)
     actors, experience = _experience(tiny_models, whole)
     assert len(set(experience.rollout.is_response.sum(dim=1).tolist())) > 3
     found = []
-    for settings in (whole, Settings(**SMALL, micro_batch=micro_batch)):
+    for settings in (whole, whole.model_copy(update={"micro_batch": micro_batch})):
         with actors.acting(acting.POLICY):
             metrics = update._accumulate(actors, experience, torch.arange(5), settings)
         found.append((metrics, [value.grad.clone() for value in actors.trainable().values()]))
@@ -87,6 +88,27 @@ def test_layers_that_do_not_train_stay_those_of_the_sft_policy(tiny_models, prom
     moved = {name for name, value in after.items() if not torch.equal(value, before[name])}
     assert {int(name.partition(".layers.")[2].partition(".")[0]) for name in moved} == trained
     assert context.measurements["trained_parameters"].value < sum(value.numel() for value in after.values()) + 200
+
+
+def test_a_value_function_with_an_adapter_of_its_own_leaves_the_reward_model_alone(tiny_models):
+    """It starts as the reward model, so the first values are those of the head alone; then it learns, and the others stay."""
+    settings = Settings(**SMALL, value_adapter=True, epochs=3)
+    actors, experience = _experience(tiny_models, settings)
+    _, plain = _experience(tiny_models, Settings(**SMALL))
+
+    def weights(adapter):
+        return {name: value.detach().clone() for name, value in actors.model.named_parameters() if f".{adapter}." in name}
+
+    before = {adapter: weights(adapter) for adapter in (acting.REWARD, acting.JUDGE, acting.REFERENCE, acting.VALUE)}
+    update.improve(actors, experience, settings, optimizer=update.optimizer_of(actors, settings), seed=1)
+
+    torch.testing.assert_close(experience.states, plain.states)
+    for adapter in (acting.REWARD, acting.JUDGE, acting.REFERENCE):
+        for name, value in weights(adapter).items():
+            assert torch.equal(value, before[adapter][name]), name
+    moved = [name for name, value in weights(acting.VALUE).items() if not torch.equal(value, before[acting.VALUE][name])]
+    assert len(moved) == len(before[acting.VALUE])
+    assert set(actors.value_parameters()) < set(actors.trainable())
 
 
 def test_a_batch_of_equal_rewards_moves_nothing_but_the_value_head(tiny_models, monkeypatch):
@@ -161,11 +183,14 @@ def _work(inputs, folder, settings, rank, port):
     (folder / f"series-{rank}.json").write_text(json.dumps(context.series))
 
 
-@pytest.mark.parametrize("settings", [{}, {"sharding": "full"}, {"sharding": "full", "micro_batch": 1}])
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"value_adapter": True, "sample_batch": 2}, {"sharding": "full"}, {"sharding": "full", "micro_batch": 1}],
+)
 def test_two_processes_take_the_steps_of_one(tiny_models, prompts, tmp_path, two_processes, settings):
     """Where the base is split, a process whose answers have ended goes on, and one with fewer passes makes empty ones."""
     inputs = tiny_models | {"prompts": prompts}
-    alone = _context(inputs, tmp_path / "alone")
+    alone = _context(inputs, tmp_path / "alone", **{name: settings[name] for name in settings if name == "value_adapter"})
     step.run(alone)
     codes = two_processes(_work, inputs, tmp_path, settings)
 

@@ -307,17 +307,19 @@ def _ours(folder: Path, precision: str, updates: int, shape: Shape) -> dict[str,
     rate = clock.matmul_rate(next(actors.model.get_base_model().parameters()).dtype)
     result["mfu"] = work / result["optimisation"] / rate
     if clock.on_gpu:
-        result["generation_over_limit"] = result["generation"] * clock.bandwidth() / _read_bytes(actors.model, shape)
+        result["generation_over_limit"] = (
+            result["generation"] * clock.bandwidth() / _read_bytes(actors.model, answers.is_response)
+        )
     return result
 
 
-def _read_bytes(model: Any, shape: Shape) -> float:
-    """Bytes that sampling an update's answers has to read: all weights once a token, keys and values of all before it."""
+def _read_bytes(model: Any, is_response: Any) -> float:
+    """Bytes that sampling (B, T) answers has to read: all weights once a token, and of each answer the keys and values so far."""
     weights = [value for name, value in model.get_base_model().named_parameters() if ".lora_" not in name]
     config = model.config
     of_a_token = 2 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim * weights[0].element_size()
-    before = sum(range(PROMPT_TOKENS, PROMPT_TOKENS + shape.answer_tokens))
-    return shape.answer_tokens * sum(value.nbytes for value in weights) + shape.samples * before * of_a_token
+    so_far = int(((PROMPT_TOKENS + is_response.cumsum(dim=1)) * is_response).sum())
+    return is_response.shape[1] * sum(value.nbytes for value in weights) + so_far * of_a_token
 
 
 class Clock:

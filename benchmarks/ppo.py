@@ -314,7 +314,7 @@ def _ours(folder: Path, precision: str, updates: int, shape: Shape) -> dict[str,
 
 
 def _read_bytes(model: Any, is_response: Any) -> float:
-    """Bytes that sampling (B, T) answers has to read: all weights once a token, and of each answer the keys and values so far."""
+    """Bytes that sampling (B, T) answers has to read: all weights once a token; of each answer, keys and values so far."""
     weights = [value for name, value in model.get_base_model().named_parameters() if ".lora_" not in name]
     config = model.config
     of_a_token = 2 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim * weights[0].element_size()

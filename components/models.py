@@ -191,6 +191,16 @@ def freeze(model: Any) -> Any:
     return model
 
 
+def context_tokens(model: PreTrainedModel) -> int:
+    """Longest sequence that the language model, which may be a part of the whole, is made for."""
+    return int(model.config.get_text_config(decoder=True).max_position_embeddings)
+
+
+def width(model: PreTrainedModel) -> int:
+    """H, the size of the states of the language model, which may be a part of the whole."""
+    return int(model.config.get_text_config(decoder=True).hidden_size)
+
+
 def parameter_count(model: nn.Module, *, trainable: bool = False) -> int:
     """How many parameters the model has, or how many of them train."""
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad or not trainable)

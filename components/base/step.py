@@ -88,7 +88,7 @@ def _measure(context: Context[Settings], folder: Path) -> None:
     model, tokens = models.load_base(folder), models.load_tokenizer(folder)
     context.measure("parameters", models.parameter_count(model), unit="parameters")
     context.fact("architecture", list(model.config.architectures or []))
-    longest = int(model.config.max_position_embeddings)
+    longest = models.context_tokens(model)
     context.fact("context_tokens", longest)
     _, held_out = _texts(context)
     if not held_out:

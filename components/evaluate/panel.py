@@ -106,7 +106,7 @@ class Panel(Reading):
         tokenizer = models.load_tokenizer(base)
         model: Any = models.load_base(base)
         models.require_vocabulary(model, tokenizer)
-        longest, parameters = int(model.config.max_position_embeddings), models.parameter_count(model)
+        longest, parameters = models.context_tokens(model), models.parameter_count(model)
         for name, folder in adapters.items():
             try:
                 model = models.load_adapter(model, folder, name=name)

@@ -139,9 +139,9 @@ def load(
     if settings.value_adapter:
         model = models.load_adapter(model, inputs["reward_adapter"], name=VALUE, trainable=True)
     model = models.quicken(models.load_adapter(model, inputs["sft_adapter"], name=POLICY, trainable=True))
-    width = int(base.config.hidden_size)
+    width = models.width(base)
     value_head = ValueHead(width, settings.value_hidden).to(base.device)
-    context_tokens = int(base.config.max_position_embeddings)
+    context_tokens = models.context_tokens(base)
     frozen, lowest = _lower(model.eval(), upper_share or settings.upper_share, whole=parts == 1)
     return Actors(model, tokenizer, scorers[REWARD], scorers[JUDGE], value_head, context_tokens, parts == 1, frozen, lowest)
 

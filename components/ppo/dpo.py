@@ -82,7 +82,7 @@ def train(context: Context[Any], settings: Settings) -> Trained:
     digest = context.input_digests.get("base_model", "")
     card.require(base_digest=digest, tokenizer_digest=rewardmodel.tokenizer_digest(tokenizer))
     base = models.load_base(context.inputs["base_model"], as_type=models.precision(context.config.precision))
-    rows = _rows(context, tokenizer, judge_share=card.judge_share, longest=int(base.config.max_position_embeddings))
+    rows = _rows(context, tokenizer, judge_share=card.judge_share, longest=models.context_tokens(base))
     policy = models.load_adapter(base, context.inputs["sft_adapter"], name=ADAPTER, trainable=True)
     policy.peft_config[ADAPTER].base_model_name_or_path = str(context.inputs["base_model"])  # or PEFT asks the hub when saving
     trainer = _trainer(context, policy, tokenizer, rows, settings)

@@ -62,7 +62,7 @@ def _ranker(before: Predecessor) -> tuple[Ranker, Card]:
     model = models.quicken(models.load_adapter(base, before.path, name=train.ADAPTER))
     head = ScoreHead.load(before.path / rewardmodel.HEAD).to(base.device)
     tokenizer = models.load_tokenizer(before.inputs["base_model"])
-    return Ranker(model, head, tokenizer, int(base.config.max_position_embeddings), None), Card.read(before.path)
+    return Ranker(model, head, tokenizer, models.context_tokens(base), None), Card.read(before.path)
 
 
 def _golden(context: Context[Settings], ranker: Ranker, golden: Sequence[Pair]) -> None:

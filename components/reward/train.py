@@ -84,13 +84,13 @@ def load(context: Context[Settings], *, groups: int = 1) -> Ranker:
     else:
         model = models.new_adapter(base, name=ADAPTER, rank=settings.lora_rank, alpha=settings.lora_alpha)
     aggregation = settings.aggregation if settings.stakeholders == "head_per_group" else ""
-    head = ScoreHead(int(base.config.hidden_size), groups if aggregation else settings.heads, aggregation=aggregation)
+    head = ScoreHead(models.width(base), groups if aggregation else settings.heads, aggregation=aggregation)
     head = head.to(base.device)
     if head.ensemble:
         torch.nn.init.constant_(head.caution, settings.caution)
     raw = torch.tensor(math.log(math.expm1(FIRST_THRESHOLD)), device=base.device) if settings.ties == "rao_kupper" else None
     models.quicken(model)
-    longest = int(base.config.max_position_embeddings)
+    longest = models.context_tokens(base)
     threshold = raw if raw is None else raw.requires_grad_()
     return Ranker(model, head, tokenizer, longest, threshold, share, settings.micro_batch)
 

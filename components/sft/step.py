@@ -40,7 +40,7 @@ def run(context: Context[Settings]) -> None:
     models.seed_everything(context.seed)
     tokenizer = models.load_tokenizer(folder)
     base = models.load_base(folder, parts=Share.at(context).parts)
-    longest = min(settings.context_tokens, int(base.config.max_position_embeddings))
+    longest = min(settings.context_tokens, models.context_tokens(base))
     training, left_out = _rows(context, tokenizer, "train", longest)
     held_out, _ = _rows(context, tokenizer, "held_out", longest)
     context.measure("left_out", left_out, unit="demonstrations", n=len(training) + left_out)

@@ -10,6 +10,7 @@ import shutil
 import pytest
 import torch
 from torch import distributed
+from transformers import AutoModelForCausalLM, Gemma3Config
 
 from components import models, records
 from components.catalog import STEPS
@@ -317,3 +318,43 @@ def test_one_prompt_repeated_is_answered_and_learnt_from(tiny_models, prompts, t
 
     assert context.measurements["prompts"].value == 5
     assert math.isfinite(context.measurements["kl_nats"].value)
+
+
+@pytest.fixture
+def multimodal(tiny_models, tmp_path):
+    """The same adapters' names on Gemma 3 with vision, whose settings of the language model are one level down."""
+    tokenizer = models.load_tokenizer(tiny_models["base_model"])
+    text = {"vocab_size": 300, "hidden_size": 16, "num_hidden_layers": 4, "intermediate_size": 24, "num_attention_heads": 4}
+    text |= {"num_key_value_heads": 2, "head_dim": 4, "max_position_embeddings": 64, "layer_types": ["full_attention"] * 4}
+    vision = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 8}
+    config = Gemma3Config(
+        text_config=text | {"sliding_window": None, "pad_token_id": 0},
+        vision_config=vision | {"patch_size": 4},
+        mm_tokens_per_image=1,
+        image_token_id=299,
+    )
+    torch.manual_seed(4)
+    folders = {name: tmp_path / "multimodal" / name for name in tiny_models}
+    AutoModelForCausalLM.from_config(config).save_pretrained(folders["base_model"])
+    tokenizer.save_pretrained(folders["base_model"])
+    for name in ("sft_adapter", "reward_adapter", "judge_adapter"):
+        adapted = models.new_adapter(
+            models.load_base(folders["base_model"], as_type=torch.float32), name="any", rank=2, alpha=4.0
+        )
+        models.save_adapter(adapted, folders[name], name="any")
+    for name in ("reward_adapter", "judge_adapter"):
+        for file in ("reward.json", "head.safetensors"):
+            shutil.copy(tiny_models[name] / file, folders[name] / file)
+    return folders
+
+
+def test_the_language_model_within_a_multimodal_one_is_trained(multimodal, prompts, tmp_path):
+    context = _context(multimodal | {"prompts": prompts}, tmp_path, selection="last")
+
+    step.run(context)
+
+    after = models.load_tensors(context.output("policy_adapter") / "adapter_model.safetensors")
+    before = models.load_tensors(multimodal["sft_adapter"] / "adapter_model.safetensors")
+    moved = {name for name, value in after.items() if not torch.equal(value, before[name])}
+    assert moved
+    assert all(".language_model.layers.2." in name or ".language_model.layers.3." in name for name in moved)
